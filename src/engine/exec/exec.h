@@ -1,0 +1,62 @@
+/* An executor: a sealed graph on a backend, its memory, and programs to run.
+ *
+ * A program is the part of the graph that some targets need, in order. All programs of an executor share inputs, parameters,
+ * states and the gradient block; their temporaries are laid out by lifetime in one common block, as large as the largest program
+ * needs. Running allocates nothing.
+ *
+ * Parameters lie in one contiguous block in order of declaration, each start rounded up to 16 floats; gradients
+ * in a second block of the same layout; states in a third. A program zeroes the gradients it does not write because of a gate. */
+#ifndef CEL_ENGINE_EXEC_H
+#define CEL_ENGINE_EXEC_H
+#include "engine/backend/backend.h"
+
+typedef struct cel_exec cel_exec;
+
+/* A parameter or state: where it lies in its block (floats). */
+typedef struct cel_slot {
+    cel_val value;
+    const char *name;
+    cel_shape shape;
+    size_t offset, count;
+    int gate;
+} cel_slot;
+
+/* graph and pool are borrowed and must outlive the executor. */
+cel_status cel_exec_create(const cel_graph *g, const cel_backend *backend, cel_pool *pool, cel_exec **out);
+void cel_exec_destroy(cel_exec *e);
+/* Adds a program that computes `targets` (CEL_NONE entries are ignored; targets stay readable until the next run). Returns its number by *program. */
+cel_status cel_exec_add_program(cel_exec *e, cel_mode mode, const cel_val *targets, int n, int *program);
+/* Plans and allocates; then programs can run and values be read and written. Parameters and states start as declared, from `seed`. */
+cel_status cel_exec_prepare(cel_exec *e, uint64_t seed);
+/* What prepare would allocate: readable after the programs are added, before and after prepare. */
+typedef struct cel_exec_memory {
+    size_t param_bytes, grad_bytes, state_bytes, input_bytes, temp_bytes, work_bytes;
+} cel_exec_memory;
+cel_status cel_exec_plan(cel_exec *e, cel_exec_memory *out);
+
+/* From and to plain C order. */
+void cel_exec_write(cel_exec *e, cel_val v, const void *plain);
+void cel_exec_read(cel_exec *e, cel_val v, void *plain);
+float cel_exec_scalar(cel_exec *e, cel_val v);
+/* One byte a gate; all gates are on at first. */
+void cel_exec_set_gates(cel_exec *e, const uint8_t *active, int n);
+/* Where random layers are in their stream. */
+void cel_exec_set_step(cel_exec *e, uint64_t seed, uint64_t step);
+void cel_exec_run(cel_exec *e, int program);
+
+float *cel_exec_params(cel_exec *e, size_t *n);
+float *cel_exec_grads(cel_exec *e, size_t *n);
+float *cel_exec_states(cel_exec *e, size_t *n);
+const cel_slot *cel_exec_param_slots(const cel_exec *e, int *n);
+const cel_slot *cel_exec_state_slots(const cel_exec *e, int *n);
+
+/* Time, bytes and FLOPs by kernel since the last reset, when switched on (costs two clock reads a kernel). */
+typedef struct cel_profile_row {
+    const char *op;
+    const char *scope;
+    uint64_t calls;
+    double seconds, flops, bytes;
+} cel_profile_row;
+void cel_exec_profile(cel_exec *e, bool on);
+const cel_profile_row *cel_exec_profile_rows(const cel_exec *e, int *n);
+#endif
