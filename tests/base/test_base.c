@@ -38,7 +38,7 @@ static void arena_keeps_everything_apart(void **state) {
     cel_arena arena = {0};
     char *text[500];
     for (int i = 0; i < 500; i++) assert_non_null(text[i] = cel_arena_printf(&arena, "%d:%0*d", i, i, 0));
-    for (int i = 0; i < 500; i++) assert_int_equal(atoi(text[i]), i);
+    for (int i = 0; i < 500; i++) assert_int_equal(strtol(text[i], NULL, 10), i);
     assert_null(cel_arena_alloc(&arena, SIZE_MAX, 2));
     cel_arena_fini(&arena);
 }
