@@ -25,6 +25,7 @@ typedef struct cel_op {
     int n_in, n_out;
     cel_val *in, *out; /* an optional input that is not there is CEL_NONE */
     int gate;
+    bool gradient; /* added by cel_graph_grad */
 } cel_op;
 
 struct cel_graph {

@@ -1,0 +1,73 @@
+/* Attribute structs of operations whose builders take plain arguments, and of gradient operations (the rest are in cellar/graph.h). */
+#ifndef CEL_ENGINE_ATTR_H
+#define CEL_ENGINE_ATTR_H
+#include "engine/op/op.h"
+
+typedef struct cel_constant_attr {
+    float value;
+    cel_shape shape;
+} cel_constant_attr;
+
+typedef struct cel_conv2d_grad_attr {
+    cel_conv2d_attr conv;
+    cel_shape shape; /* of the result: x's for conv2d_dx, w's for conv2d_dw */
+} cel_conv2d_grad_attr;
+
+typedef struct cel_avg_pool_grad_attr {
+    cel_pool2d_attr pool;
+    int h, w; /* of dx */
+} cel_avg_pool_grad_attr;
+
+typedef struct cel_global_pool_grad_attr {
+    int h, w; /* of dx */
+} cel_global_pool_grad_attr;
+
+typedef struct cel_scale_attr {
+    float factor;
+} cel_scale_attr;
+
+typedef struct cel_slice_attr {
+    int first, count;
+} cel_slice_attr;
+
+typedef struct cel_slice_grad_attr {
+    int first, channels; /* dx has `channels`, dy lies at `first`, zero elsewhere */
+} cel_slice_grad_attr;
+
+typedef struct cel_crop_attr {
+    int top, left;
+} cel_crop_attr;
+
+typedef struct cel_shuffle_attr {
+    int groups;
+} cel_shuffle_attr;
+
+typedef struct cel_weighted_sum_dx_attr {
+    int row, col;
+} cel_weighted_sum_dx_attr;
+
+typedef struct cel_weighted_sum_dw_attr {
+    cel_weighted_sum_attr sum;
+    int rows, cols;
+} cel_weighted_sum_dw_attr;
+
+/* `nth` tells random operations of one scope apart; a gradient has its operation's. */
+typedef struct cel_dropout_attr {
+    float p;
+    int nth;
+} cel_dropout_attr;
+
+typedef struct cel_drop_mask_attr {
+    int n, nth;
+} cel_drop_mask_attr;
+
+typedef struct cel_cross_entropy_attr {
+    float smoothing;
+} cel_cross_entropy_attr;
+
+/* The random stream of sample `i` of a random operation: element e of the sample, in plain C order of [c,h,w], takes the e-th
+ * cel_rng_uniform of it. */
+static inline cel_rng cel_op_stream(const cel_kernel_args *a, int nth, int i) {
+    return cel_rng_at(a->seed, a->op->scope, a->step, (uint64_t)nth << 32 | (uint32_t)i);
+}
+#endif
