@@ -17,7 +17,7 @@ function(cellar_add_isa_objects target)
       target_link_libraries(cellar_isa_${level} PRIVATE cellar_flags)
       target_compile_definitions(cellar_isa_${level} PRIVATE CEL_ISA=${level} CEL_ISA_${upper}=1)
       # Kernels stay optimised in every build: an unoptimised vector kernel would make the tests of a dev build crawl.
-      target_compile_options(cellar_isa_${level} PRIVATE -O3 ${flags_${level}})
+      target_compile_options(cellar_isa_${level} PRIVATE -O3 -ffp-contract=fast ${flags_${level}})
       target_sources(${target} INTERFACE $<TARGET_OBJECTS:cellar_isa_${level}>)
     endif()
   endforeach()
