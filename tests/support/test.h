@@ -19,7 +19,8 @@
 char *test_temp_dir(void);
 void test_temp_dir_remove(char *dir);
 
-/* A golden or data file of the checkout: test_path("golden/x.csv") is tests/golden/x.csv. Valid until four calls later. */
+/* A golden or data file of the checkout: test_path("golden/x.csv") is tests/golden/x.csv; a full path stays as it is. Valid until
+ * four calls later. */
 const char *test_path(const char *relative);
 
 /* A CSV file with a header row, whole in memory; fails the test when it cannot be read. Empty fields are "". */
