@@ -31,11 +31,11 @@ deps:
 	@scripts/deps.sh build
 
 configure: deps
-	@cmake --preset release --log-level=WARNING
+	@cmake --preset release >/dev/null
 
 check: deps ## build with ASan, UBSan and -Werror, run every test
 	$(say) "sanitizer build, in $(DEV)"
-	@cmake --preset dev --log-level=WARNING
+	@cmake --preset dev >/dev/null
 	@cmake --build $(DEV)
 	$(say) "tests"
 	@ctest --test-dir $(DEV) --output-on-failure -j $(JOBS)
@@ -68,21 +68,21 @@ kill-test: all ## 20 SIGKILLs over a short search end in the bytes of an undistu
 
 tsan: deps ## every test under ThreadSanitizer
 	$(say) "ThreadSanitizer build, in build-tsan"
-	@cmake --preset tsan --log-level=WARNING
+	@cmake --preset tsan >/dev/null
 	@cmake --build build-tsan
 	@ctest --test-dir build-tsan --output-on-failure -j $(JOBS) -LE native
 
 valgrind: ## every test under valgrind's memcheck
 	@scripts/deps.sh build valgrind
 	$(say) "valgrind, in build-valgrind"
-	@cmake --preset valgrind --log-level=WARNING
+	@cmake --preset valgrind >/dev/null
 	@cmake --build build-valgrind
 	@ctest --test-dir build-valgrind --output-on-failure -j $(JOBS) -LE native -T memcheck
 
 fuzz: ## run every fuzz harness for FUZZ_SECONDS (20)
 	@scripts/deps.sh build fuzz
 	$(say) "every fuzz harness for $(FUZZ_SECONDS) s, in build-fuzz"
-	@cmake --preset fuzz --log-level=WARNING
+	@cmake --preset fuzz >/dev/null
 	@cmake --build build-fuzz --target fuzz
 	@scripts/fuzz.sh build-fuzz $(FUZZ_SECONDS)
 
@@ -92,7 +92,7 @@ install: all ## install below PREFIX (/usr/local)
 
 style: ## layers, banned calls, headers, names, unused functions, formatting
 	@scripts/deps.sh build style
-	@cmake --preset dev --log-level=WARNING
+	@cmake --preset dev >/dev/null
 	@cmake --build $(DEV)
 	@scripts/check.sh --format $(DEV)
 
