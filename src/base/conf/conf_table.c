@@ -367,9 +367,10 @@ static void put_quoted(out_text *t, const char *text) {
     put(t, "\"");
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         char escape[16];
-        bool next_line = p[0] == 0xC2 && p[1] < 0xA0,
-             separator = p[0] == 0xE2 && p[1] == 0x80 && (p[2] == 0xA8 || p[2] == 0xA9),
-             mark = p[0] == 0xEF && p[1] == 0xBB && p[2] == 0xBF;
+        bool next_line = p[0] == 0xC2 && p[1] < 0xA0;
+        bool separator = p[0] == 0xE2 && p[1] == 0x80 && (p[2] == 0xA8 || p[2] == 0xA9);
+        bool mark = p[0] == 0xEF && p[1] == 0xBB && p[2] == 0xBF;
+        bool no_character = p[0] == 0xEF && p[1] == 0xBF && p[2] >= 0xBE;
         if (*p == '"' || *p == '\\')
             snprintf(escape, sizeof escape, "\\%c", *p);
         else if (*p < 0x20 || *p == 0x7F)
@@ -380,6 +381,8 @@ static void put_quoted(out_text *t, const char *text) {
             snprintf(escape, sizeof escape, "\\u20%02X", p[2] == 0xA8 ? 0x28 : 0x29), p += 2;
         else if (mark)
             snprintf(escape, sizeof escape, "\\uFEFF"), p += 2;
+        else if (no_character)
+            snprintf(escape, sizeof escape, "\\uFF%02X", p[2] == 0xBE ? 0xFE : 0xFF), p += 2;
         else
             snprintf(escape, sizeof escape, "%c", *p);
         put(t, escape);
