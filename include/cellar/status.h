@@ -73,6 +73,9 @@ cel_status cel_status_prefix(cel_status status, const char *fmt, ...) __attribut
         }                                                                                                              \
     } while (0)
 
+/* Releases what a call handed out to be released with it (strings, lists). Accepts NULL. */
+void cel_free(void *p);
+
 typedef enum cel_log_level { CEL_LOG_DEBUG, CEL_LOG_INFO, CEL_LOG_WARN } cel_log_level;
 typedef void cel_log_fn(void *ctx, cel_log_level level, const char *text);
 /* The process' log sink; NULL (the default) drops everything. Set it before other threads run. */

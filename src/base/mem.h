@@ -1,6 +1,7 @@
 /* Memory: counted allocation that a test can make fail, and an arena for things that die together.
  *
- * cel_alloc and friends return NULL when memory is out, zero-filled memory otherwise. cel_free accepts NULL. */
+ * cel_alloc and friends return NULL when memory is out, zero-filled memory otherwise.
+ * cel_free (cellar/status.h) releases it. */
 #ifndef CEL_BASE_MEM_H
 #define CEL_BASE_MEM_H
 #include "cellar/status.h"
@@ -13,7 +14,6 @@ char *cel_strdup(const char *text);
 char *cel_strndup(const char *text, size_t n);
 /* printf into a new string. */
 char *cel_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void cel_free(void *p);
 /* A large zeroed block aligned to a huge page (or 64 bytes when small), for tensors; release with cel_block_free. */
 void *cel_block_alloc(size_t bytes);
 void cel_block_free(void *p, size_t bytes);
