@@ -1,0 +1,15 @@
+/* The convolutions of a mixed cell, in the order in which its operation takes their weights. */
+#ifndef CEL_ENGINE_MIXED_CELL_H
+#define CEL_ENGINE_MIXED_CELL_H
+#include "engine/op/op.h"
+
+/* cel_mixed_cell's outputs are 1 + inner nodes + 2 a convolution, at most 64. */
+enum { CEL_MIX_MAX_CONVS = 28 };
+
+typedef struct cel_mixed_conv {
+    int src, dest, row, col, kernel, gate;
+} cel_mixed_conv;
+
+/* Lists the live convolutions row-major by (row, column); conv may be NULL to count them. */
+int cel_mixed_convs(const cel_mixed_cell_attr *attr, cel_mixed_conv *conv);
+#endif

@@ -1,0 +1,443 @@
+/* mixed_cell, mixed_cell_grad: a whole cell of mixed edges as one operation (include/cellar/graph.h gives its meaning).
+ *
+ * The mixed edge is that of DARTS (Liu et al. 2019, eq. 2), with the partial channels of PC-DARTS (Xu et al. 2020, eq. 2) and
+ * the operations of NAS-Bench-201 (Dong and Yang 2020). One operation, because what is shared between edges (the ReLU and the padding of
+ * a source node, the sums of a batch norm that are also the gradient of its edge weight, the permutation of a node) is only seen from
+ * the whole cell. Not differentiable twice: second derivatives take the plain graph.
+ *
+ * mixed_cell       in: x, weights, W of each live convolution, (running mean, running var) of each
+ *                  out: last node, inner nodes 1..n-2, z = convolution outputs [n,ca,h,w], s = [2,ca] mean and 1/sqrt(var+eps) used
+ * mixed_cell_grad  in: dy, x, weights, W.., inner nodes.., z.., s..    out: dx, dweights, dW.. */
+#include "engine/op/mixed_cell.h"
+
+#include <math.h>
+#include <string.h>
+
+int cel_mixed_convs(const cel_mixed_cell_attr *a, cel_mixed_conv *conv) {
+    int n = 0;
+    for (int dest = 1, row = 0; dest < a->n_nodes; dest++)
+        for (int src = 0; src < dest; src++, row++)
+            for (int col = 0; col < a->n_cols; col++)
+                if (a->live[row][col] && (a->kind[col] == CEL_MIX_CONV1 || a->kind[col] == CEL_MIX_CONV3)) {
+                    if (conv)
+                        conv[n] = (cel_mixed_conv){src, dest, row, col, a->kind[col] == CEL_MIX_CONV1 ? 1 : 3,
+                                                   row * a->n_cols + col};
+                    n++;
+                }
+    return n;
+}
+
+static cel_status check(const cel_graph *g, const cel_mixed_cell_attr *a, cel_val x, cel_val weights) {
+    if (a->n_nodes < 2 || a->n_nodes > CEL_MIX_MAX_NODES)
+        return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected 2 to %d nodes, found %d", CEL_MIX_MAX_NODES, a->n_nodes);
+    if (a->n_cols < 1 || a->n_cols > CEL_MIX_MAX_COLS)
+        return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected 1 to %d candidates, found %d", CEL_MIX_MAX_COLS, a->n_cols);
+    if (cel_mixed_convs(a, NULL) > CEL_MIX_MAX_CONVS)
+        return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected at most %d convolutions, found %d; build the cell plain",
+                        CEL_MIX_MAX_CONVS, cel_mixed_convs(a, NULL));
+    const cel_value *vx = &g->value[x], *vw = &g->value[weights];
+    if (vx->layout != CEL_BATCH || vx->shape.rank != 4 || vx->dtype != CEL_F32)
+        return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected images [n,c,h,w], found rank %d", vx->shape.rank);
+    int rows = a->n_nodes * (a->n_nodes - 1) / 2;
+    if (vw->layout != CEL_DENSE || !cel_shape_equal(vw->shape, CEL_SHAPE(rows, a->n_cols)))
+        return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected edge weights [%d,%d]", rows, a->n_cols);
+    if (a->k < 1 || vx->shape.dim[1] % a->k)
+        return CEL_FAIL(CEL_SHAPE, "mixed_cell: %d channels cannot be split into k = %d equal parts", vx->shape.dim[1],
+                        a->k);
+    return CEL_OK;
+}
+
+static cel_value like(const cel_value *v, cel_layout layout, cel_shape shape) {
+    cel_value out = *v;
+    out.layout = layout;
+    out.shape = shape;
+    return out;
+}
+
+static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out, int *n_out) {
+    const cel_mixed_cell_attr *a = attr;
+    CEL_TRY(check(g, a, in[0], in[1]));
+    cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
+    int m = cel_mixed_convs(a, conv), inner = a->n_nodes - 2;
+    if (n_in != 2 + 3 * m) return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected %d inputs, found %d", 2 + 3 * m, n_in);
+    const cel_value *x = &g->value[in[0]];
+    int ca = x->shape.dim[1] / a->k;
+    for (int i = 0; i < m; i++) {
+        cel_shape w = g->value[in[2 + i]].shape;
+        if (!cel_shape_equal(w, CEL_SHAPE(ca, ca, conv[i].kernel, conv[i].kernel)))
+            return CEL_FAIL(CEL_SHAPE, "mixed_cell: convolution %d of row %d, column %d: expected weights [%d,%d,%d,%d]", i,
+                            conv[i].row, conv[i].col, ca, ca, conv[i].kernel, conv[i].kernel);
+        for (int s = 0; s < 2; s++)
+            if (!cel_shape_equal(g->value[in[2 + m + 2 * i + s]].shape, CEL_SHAPE(ca)))
+                return CEL_FAIL(CEL_SHAPE, "mixed_cell: running statistics %d: expected [%d]", i, ca);
+    }
+    *n_out = 1 + inner + 2 * m;
+    for (int i = 0; i < 1 + inner; i++) out[i] = like(x, CEL_BATCH, x->shape);
+    cel_shape z = x->shape;
+    z.dim[1] = ca;
+    for (int i = 0; i < m; i++) {
+        out[1 + inner + i] = like(x, CEL_BATCH, z);
+        out[1 + inner + m + i] = like(x, CEL_DENSE, CEL_SHAPE(2, ca));
+    }
+    return CEL_OK;
+}
+
+static cel_status grad(cel_graph *g, int index, const cel_val *dout, const bool *need, cel_val *din) {
+    const cel_op op = g->op[index];
+    for (int i = 1; i < op.n_out; i++)
+        if (dout[i] != CEL_NONE)
+            return CEL_FAIL(CEL_UNSUPPORTED, "mixed_cell: no second derivative; build the cell plain instead of fused");
+    int m = (op.n_in - 2) / 3, n = 0;
+    cel_val in[3 + 3 * CEL_MIX_MAX_CONVS + CEL_MIX_MAX_NODES];
+    in[n++] = dout[0];
+    for (int i = 0; i < 2 + m; i++) in[n++] = op.in[i];
+    for (int i = 1; i < op.n_out; i++) in[n++] = op.out[i];
+    int back = cel_graph_add(g, &cel_op_mixed_cell_grad, in, n, op.attr, sizeof(cel_mixed_cell_attr));
+    if (back < 0) return g->status;
+    for (int i = 0; i < 2 + m; i++)
+        if (need[i]) din[i] = g->op[back].out[i];
+    return CEL_OK;
+}
+
+static cel_status infer_grad(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out,
+                             int *n_out) {
+    const cel_mixed_cell_attr *a = attr;
+    CEL_TRY(check(g, a, in[1], in[2]));
+    int m = cel_mixed_convs(a, NULL), want = 3 + m + a->n_nodes - 2 + 2 * m;
+    if (n_in != want) return CEL_FAIL(CEL_SHAPE, "mixed_cell_grad: expected %d inputs, found %d", want, n_in);
+    if (!cel_shape_equal(g->value[in[0]].shape, g->value[in[1]].shape))
+        return CEL_FAIL(CEL_SHAPE, "mixed_cell_grad: dy and x differ in shape");
+    *n_out = 2 + m;
+    out[0] = like(&g->value[in[1]], CEL_BATCH, g->value[in[1]].shape);
+    out[1] = like(&g->value[in[2]], CEL_DENSE, g->value[in[2]].shape);
+    for (int i = 0; i < m; i++) out[2 + i] = like(&g->value[in[3 + i]], CEL_DENSE, g->value[in[3 + i]].shape);
+    return CEL_OK;
+}
+
+static double conv_flops(const cel_graph *g, const cel_op *op, cel_val x, const uint8_t *active) {
+    const cel_mixed_cell_attr *a = op->attr;
+    cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
+    cel_shape s = g->value[x].shape;
+    double ca = s.dim[1] / a->k, pixels = (double)s.dim[0] * s.dim[2] * s.dim[3], sum = 0;
+    for (int i = 0, m = cel_mixed_convs(a, conv); i < m; i++)
+        if (!active || active[conv[i].gate]) sum += 2 * pixels * ca * ca * conv[i].kernel * conv[i].kernel;
+    return sum;
+}
+static double flops(const cel_graph *g, const cel_op *op, const uint8_t *active) {
+    return conv_flops(g, op, op->in[0], active);
+}
+/* With respect to the data always, to the convolution weights where a program wants them: counted as both. */
+static double flops_grad(const cel_graph *g, const cel_op *op, const uint8_t *active) {
+    return 2 * conv_flops(g, op, op->in[1], active);
+}
+
+/* ---- The plain kernels. ---- */
+
+typedef struct {
+    const cel_mixed_cell_attr *attr;
+    int n, c, h, w, k, ca, m, pixels;
+    cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
+} geometry;
+
+static geometry geometry_of(const void *attr, cel_shape x) {
+    geometry q = {.attr = attr, .n = x.dim[0], .c = x.dim[1], .h = x.dim[2], .w = x.dim[3]};
+    q.k = q.attr->k;
+    q.ca = q.c / q.k;
+    q.pixels = q.h * q.w;
+    q.m = cel_mixed_convs(attr, q.conv);
+    return q;
+}
+
+static bool on(const cel_kernel_args *a, int row, int col) {
+    const cel_mixed_cell_attr *m = a->op->attr;
+    return m->live[row][col] && a->gates[row * m->n_cols + col];
+}
+
+/* Mean of the 3x3 neighbourhood inside the image. */
+static double pooled(const float *plane, int h, int w, int y, int x) {
+    double sum = 0;
+    int count = 0;
+    for (int v = y - 1; v <= y + 1; v++)
+        for (int u = x - 1; u <= x + 1; u++)
+            if (v >= 0 && v < h && u >= 0 && u < w) {
+                sum += plane[v * w + u];
+                count++;
+            }
+    return sum / count;
+}
+
+static int inside_count(int h, int w, int y, int x) {
+    return ((y > 0) + 1 + (y < h - 1)) * ((x > 0) + 1 + (x < w - 1));
+}
+
+static void convolve(const geometry *q, const cel_mixed_conv *conv, const float *x, const float *weight, float *z) {
+    int r = conv->kernel / 2, taps = conv->kernel * conv->kernel;
+    for (int i = 0; i < q->n; i++)
+        for (int o = 0; o < q->ca; o++)
+            for (int p = 0; p < q->pixels; p++) {
+                double sum = 0;
+                for (int c = 0; c < q->ca; c++)
+                    for (int t = 0; t < taps; t++) {
+                        int y = p / q->w + t / conv->kernel - r, u = p % q->w + t % conv->kernel - r;
+                        if (y < 0 || y >= q->h || u < 0 || u >= q->w) continue;
+                        float v = x[(i * q->c + c) * q->pixels + y * q->w + u];
+                        if (v > 0) sum += (double)v * weight[(o * q->ca + c) * taps + t];
+                    }
+                z[(i * q->ca + o) * q->pixels + p] = (float)sum;
+            }
+}
+
+static void normalisation(const geometry *q, const cel_kernel_args *a, const float *z, float *running_mean,
+                          float *running_var, float *stat) {
+    const cel_batch_norm_attr *bn = &q->attr->bn;
+    double count = (double)q->n * q->pixels;
+    for (int c = 0; c < q->ca; c++) {
+        double mean = running_mean[c], var = running_var[c];
+        if (a->mode == CEL_MODE_TRAIN || bn->use_batch) {
+            mean = var = 0;
+            for (int i = 0; i < q->n; i++)
+                for (int p = 0; p < q->pixels; p++) mean += z[(i * q->ca + c) * q->pixels + p];
+            mean /= count;
+            for (int i = 0; i < q->n; i++)
+                for (int p = 0; p < q->pixels; p++) {
+                    double d = z[(i * q->ca + c) * q->pixels + p] - mean;
+                    var += d * d;
+                }
+            var /= count;
+        }
+        if (a->mode == CEL_MODE_TRAIN) {
+            double unbiased = count > 1 ? var * count / (count - 1) : var;
+            running_mean[c] = (float)((1 - (double)bn->momentum) * running_mean[c] + (double)bn->momentum * mean);
+            running_var[c] = (float)((1 - (double)bn->momentum) * running_var[c] + (double)bn->momentum * unbiased);
+        }
+        stat[c] = (float)mean;
+        stat[q->ca + c] = (float)(1 / sqrt(var + (double)bn->eps));
+    }
+}
+
+static void ref(const cel_kernel_args *a) {
+    geometry q = geometry_of(a->op->attr, a->in[0].shape);
+    const cel_mixed_cell_attr *attr = q.attr;
+    const float *weights = a->in[1].data;
+    int last = attr->n_nodes - 1;
+    const float *node[CEL_MIX_MAX_NODES] = {a->in[0].data};
+    for (int dest = 1, row0 = 0; dest <= last; row0 += dest++) {
+        float *y = a->out[dest == last ? 0 : dest].data;
+        node[dest] = y;
+        memset(y, 0, sizeof *y * (size_t)q.n * (size_t)q.c * (size_t)q.pixels);
+        for (int src = 0; src < dest; src++) {
+            int row = row0 + src;
+            const float *x = node[src];
+            for (int i = 0; i < q.n; i++)
+                for (int c = q.ca; c < q.c; c++) { /* the channels that pass by */
+                    int to = c % q.ca * q.k + c / q.ca;
+                    for (int p = 0; p < q.pixels; p++)
+                        y[(i * q.c + to) * q.pixels + p] += x[(i * q.c + c) * q.pixels + p];
+                }
+            for (int col = 0, conv = 0; col < attr->n_cols; col++) {
+                while (conv < q.m && (q.conv[conv].row < row || (q.conv[conv].row == row && q.conv[conv].col < col)))
+                    conv++;
+                float weight = weights[row * attr->n_cols + col];
+                if (!on(a, row, col)) {
+                    if (!attr->straight_through || !attr->live[row][col]) continue;
+                    for (int i = 0; i < q.n; i++)
+                        for (int c = 0; c < q.ca; c++)
+                            for (int p = 0; p < q.pixels; p++) y[(i * q.c + c * q.k) * q.pixels + p] += weight;
+                    continue;
+                }
+                const float *z = NULL, *stat = NULL;
+                cel_mix_kind kind = attr->kind[col];
+                if (kind == CEL_MIX_NONE) continue;
+                if (kind == CEL_MIX_CONV1 || kind == CEL_MIX_CONV3) {
+                    z = a->out[1 + attr->n_nodes - 2 + conv].data;
+                    stat = a->out[1 + attr->n_nodes - 2 + q.m + conv].data;
+                    convolve(&q, &q.conv[conv], x, a->in[2 + conv].data, a->out[1 + attr->n_nodes - 2 + conv].data);
+                    normalisation(&q, a, z, a->in[2 + q.m + 2 * conv].data, a->in[2 + q.m + 2 * conv + 1].data,
+                                  a->out[1 + attr->n_nodes - 2 + q.m + conv].data);
+                }
+                for (int i = 0; i < q.n; i++)
+                    for (int c = 0; c < q.ca; c++)
+                        for (int p = 0; p < q.pixels; p++) {
+                            const float *plane = x + (i * q.c + c) * q.pixels;
+                            double v = kind == CEL_MIX_SKIP   ? plane[p]
+                                       : kind == CEL_MIX_POOL ? pooled(plane, q.h, q.w, p / q.w, p % q.w)
+                                                              : ((double)z[(i * q.ca + c) * q.pixels + p] - stat[c]) *
+                                                                    stat[q.ca + c];
+                            y[(i * q.c + c * q.k) * q.pixels + p] += (float)(weight * v);
+                        }
+            }
+        }
+    }
+}
+
+/* Gradients of the inner nodes and of node 0, and one dz, in double. */
+static size_t ref_grad_work(const cel_graph *g, const cel_op *op) {
+    const cel_mixed_cell_attr *attr = op->attr;
+    return sizeof(double) * (size_t)attr->n_nodes * cel_shape_count(g->value[op->in[1]].shape);
+}
+
+static void ref_grad(const cel_kernel_args *a) {
+    geometry q = geometry_of(a->op->attr, a->in[1].shape);
+    const cel_mixed_cell_attr *attr = q.attr;
+    int last = attr->n_nodes - 1, inner = attr->n_nodes - 2;
+    size_t size = (size_t)q.n * (size_t)q.c * (size_t)q.pixels;
+    double *d = a->work, *dz = d + (size_t)last * size; /* d[node] for nodes 0 .. last-1 */
+    memset(d, 0, sizeof *d * (size_t)last * size);
+    const float *dy = a->in[0].data, *weights = a->in[2].data;
+    float *dweights = a->out[1].data;
+    if (dweights) memset(dweights, 0, sizeof *dweights * cel_shape_count(a->out[1].shape));
+    double count = (double)q.n * q.pixels;
+    for (int i = 0; i < q.m; i++)
+        if (a->out[2 + i].data) memset(a->out[2 + i].data, 0, sizeof(float) * cel_shape_count(a->out[2 + i].shape));
+
+    for (int dest = last, row0 = last * (last - 1) / 2; dest > 0; row0 -= --dest)
+        for (int src = 0; src < dest; src++) {
+            int row = row0 + src;
+            const float *x = src ? a->in[3 + q.m + src - 1].data : a->in[1].data;
+            double *dx = d + (size_t)src * size, *dd = dest < last ? d + (size_t)dest * size : NULL;
+#define D(i, c, p) (dd ? dd[((i) * q.c + (c)) * q.pixels + (p)] : (double)dy[((i) * q.c + (c)) * q.pixels + (p)])
+            for (int i = 0; i < q.n; i++)
+                for (int c = q.ca; c < q.c; c++)
+                    for (int p = 0; p < q.pixels; p++)
+                        dx[(i * q.c + c) * q.pixels + p] += D(i, c % q.ca * q.k + c / q.ca, p);
+            for (int col = 0, conv = 0; col < attr->n_cols; col++) {
+                while (conv < q.m && (q.conv[conv].row < row || (q.conv[conv].row == row && q.conv[conv].col < col)))
+                    conv++;
+                cel_mix_kind kind = attr->kind[col];
+                double weight = weights[row * attr->n_cols + col], dot = 0;
+                bool live = on(a, row, col);
+                if (!live && (!attr->straight_through || !attr->live[row][col])) continue;
+                if (live && kind == CEL_MIX_NONE) continue;
+                if (!live || kind == CEL_MIX_SKIP || kind == CEL_MIX_POOL) {
+                    for (int i = 0; i < q.n; i++)
+                        for (int c = 0; c < q.ca; c++) {
+                            const float *plane = x + (i * q.c + c) * q.pixels;
+                            double *dplane = dx + (i * q.c + c) * q.pixels;
+                            for (int p = 0; p < q.pixels; p++) {
+                                int y = p / q.w, u = p % q.w;
+                                double g = D(i, c * q.k, p);
+                                if (!live) {
+                                    dot += g;
+                                } else if (kind == CEL_MIX_SKIP) {
+                                    dot += g * plane[p];
+                                    dplane[p] += weight * g;
+                                } else {
+                                    dot += g * pooled(plane, q.h, q.w, y, u);
+                                    double part = weight * g / inside_count(q.h, q.w, y, u);
+                                    for (int v = y > 0 ? y - 1 : 0; v <= y + 1 && v < q.h; v++)
+                                        for (int s = u > 0 ? u - 1 : 0; s <= u + 1 && s < q.w; s++)
+                                            dplane[v * q.w + s] += part;
+                                }
+                            }
+                        }
+                } else {
+                    const float *z = a->in[3 + q.m + inner + conv].data, *stat = a->in[3 + 2 * q.m + inner + conv].data;
+                    bool batch = a->mode == CEL_MODE_TRAIN || attr->bn.use_batch;
+                    for (int c = 0; c < q.ca; c++) {
+                        double mean = stat[c], rstd = stat[q.ca + c], s1 = 0, s2 = 0;
+                        for (int i = 0; i < q.n; i++)
+                            for (int p = 0; p < q.pixels; p++) {
+                                double g = D(i, c * q.k, p), zn = (z[(i * q.ca + c) * q.pixels + p] - mean) * rstd;
+                                s1 += g;
+                                s2 += g * zn;
+                            }
+                        dot += s2;
+                        if (!batch) s1 = s2 = 0;
+                        for (int i = 0; i < q.n; i++)
+                            for (int p = 0; p < q.pixels; p++) {
+                                int at = (i * q.ca + c) * q.pixels + p;
+                                double zn = (z[at] - mean) * rstd;
+                                dz[at] = weight * rstd * (D(i, c * q.k, p) - s1 / count - zn * s2 / count);
+                            }
+                    }
+                    int kernel = q.conv[conv].kernel, r = kernel / 2, taps = kernel * kernel;
+                    const float *w = a->in[3 + conv].data;
+                    float *dw = a->out[2 + conv].data;
+                    for (int o = 0; o < q.ca; o++)
+                        for (int c = 0; c < q.ca; c++)
+                            for (int t = 0; t < taps; t++) {
+                                double sum = 0;
+                                for (int i = 0; i < q.n; i++)
+                                    for (int p = 0; p < q.pixels; p++) {
+                                        int y = p / q.w + t / kernel - r, u = p % q.w + t % kernel - r;
+                                        if (y < 0 || y >= q.h || u < 0 || u >= q.w) continue;
+                                        int at = (i * q.c + c) * q.pixels + y * q.w + u;
+                                        if (!(x[at] > 0)) continue;
+                                        double g = dz[(i * q.ca + o) * q.pixels + p];
+                                        sum += g * x[at];
+                                        dx[at] += g * w[(o * q.ca + c) * taps + t];
+                                    }
+                                if (dw) dw[(o * q.ca + c) * taps + t] = (float)sum;
+                            }
+                }
+                if (dweights) dweights[row * attr->n_cols + col] = (float)dot;
+            }
+#undef D
+        }
+    if (a->out[0].data)
+        for (size_t i = 0; i < size; i++) ((float *)a->out[0].data)[i] = (float)d[i];
+}
+
+cel_val cel_mixed_cell(cel_graph *g, cel_val x, cel_val weights, const cel_val *conv_w, const cel_val *stats,
+                       const cel_mixed_cell_attr *attr) {
+    if (x == CEL_NONE || weights == CEL_NONE) return CEL_NONE;
+    cel_status status = check(g, attr, x, weights);
+    if (status != CEL_OK) return cel_graph_error(g, status, "%s", cel_status_message());
+    int m = cel_mixed_convs(attr, NULL);
+    cel_val in[2 + 3 * CEL_MIX_MAX_CONVS];
+    in[0] = x;
+    in[1] = weights;
+    for (int i = 0; i < m; i++) in[2 + i] = conv_w[i];
+    for (int i = 0; i < 2 * m; i++) in[2 + m + i] = stats[i];
+    int rows = attr->n_nodes * (attr->n_nodes - 1) / 2;
+    if (g->n_gates < rows * attr->n_cols) g->n_gates = rows * attr->n_cols;
+    int op = cel_graph_add(g, &cel_op_mixed_cell, in, 2 + 3 * m, attr, sizeof *attr);
+    return op < 0 ? CEL_NONE : g->op[op].out[0];
+}
+
+/* ---- Sample cases. ---- */
+
+static cel_val sample(cel_graph *g, int n, int c, int size, int k, bool keep3) {
+    cel_mixed_cell_attr attr = {.n_nodes = 4,
+                                .k = k,
+                                .n_cols = 5,
+                                .kind = {CEL_MIX_NONE, CEL_MIX_SKIP, CEL_MIX_CONV1, CEL_MIX_CONV3, CEL_MIX_POOL},
+                                .bn = {.eps = 1e-5f, .momentum = 0.1f}};
+    for (int r = 0; r < 6; r++)
+        for (int o = 0; o < 5; o++) attr.live[r][o] = !keep3 || (r + o) % 5 < 3;
+    cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
+    cel_val w[CEL_MIX_MAX_CONVS], s[2 * CEL_MIX_MAX_CONVS];
+    cel_val x = cel_graph_input(g, "x", CEL_F32, CEL_BATCH, CEL_SHAPE(n, c, size, size + 1));
+    cel_val ew = cel_graph_input(g, "weights", CEL_F32, CEL_DENSE, CEL_SHAPE(6, 5));
+    int m = cel_mixed_convs(&attr, conv);
+    for (int i = 0; i < m; i++) {
+        cel_graph_push(g, "conv%d", i);
+        w[i] = cel_graph_param(g, "weight", CEL_SHAPE(c / k, c / k, conv[i].kernel, conv[i].kernel), CEL_INIT_KAIMING);
+        s[2 * i] = cel_graph_state(g, "running_mean", CEL_SHAPE(c / k), CEL_INIT_ZERO);
+        s[2 * i + 1] = cel_graph_state(g, "running_var", CEL_SHAPE(c / k), CEL_INIT_ONE);
+        cel_graph_pop(g);
+    }
+    return cel_mixed_cell(g, x, ew, w, s, &attr);
+}
+static cel_val whole(cel_graph *g) { return sample(g, 3, 4, 5, 1, false); }
+static cel_val partial(cel_graph *g) { return sample(g, 3, 8, 4, 4, false); }
+static cel_val kept(cel_graph *g) { return sample(g, 2, 6, 4, 2, true); }
+static cel_val full_groups(cel_graph *g) { return sample(g, 32, 8, 6, 2, false); }
+static const cel_op_case cases[] = {
+    {"k1", whole}, {"k4", partial}, {"k2_keep3", kept}, {"two_groups", full_groups}, {0}};
+
+const cel_op_def cel_op_mixed_cell = {.name = "mixed_cell",
+                                      .n_out = 1,
+                                      .infer = infer,
+                                      .grad = grad,
+                                      .ref = ref,
+                                      .flops = flops,
+                                      .all_outputs = true,
+                                      .effect = true,
+                                      .cases = cases};
+const cel_op_def cel_op_mixed_cell_grad = {.name = "mixed_cell_grad",
+                                           .n_out = 2,
+                                           .infer = infer_grad,
+                                           .ref = ref_grad,
+                                           .ref_work_bytes = ref_grad_work,
+                                           .flops = flops_grad};
