@@ -46,14 +46,19 @@ cel_status cmd_fetch(int argc, char **argv) {
     int used =
         snprintf(about, sizeof about,
                  "Downloads a public data set and checks its SHA-256; one that broke off is resumed. The archive is\n"
-                 "used as it is: name it, or the directory that holds it, in a recipe. There are\n");
+                 "used as it is: name it, or the directory that holds it, in a recipe.\n");
     for (int i = 0; i < cel_download_count() && used < (int)sizeof about; i++) {
         const cel_download *d = cel_download_get(i);
         used += snprintf(about + used, sizeof about - (size_t)used, "\n  %-16s %s (%.0f MB)", d->name, d->about,
                          (double)d->bytes * 1e-6);
     }
+    char names[512] = "";
+    for (int i = 0; i < cel_download_count(); i++) {
+        size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, "%s%s", i ? "|" : "", cel_download_get(i)->name);
+    }
     cli_args args;
-    CEL_TRY(cli_parse(argc, argv, "DATASET", about, flags, 1, 1, &args));
+    CEL_TRY(cli_parse(argc, argv, names, about, flags, 1, 1, &args));
     if (args.done) return CEL_OK;
     const cel_download *what = cel_download_find(args.item[0]);
     if (!what) return unknown(args.item[0]);
