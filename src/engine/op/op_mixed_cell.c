@@ -20,8 +20,8 @@ int cel_mixed_convs(const cel_mixed_cell_attr *a, cel_mixed_conv *conv) {
             for (int col = 0; col < a->n_cols; col++)
                 if (a->live[row][col] && (a->kind[col] == CEL_MIX_CONV1 || a->kind[col] == CEL_MIX_CONV3)) {
                     if (conv)
-                        conv[n] = (cel_mixed_conv){src, dest, row, col, a->kind[col] == CEL_MIX_CONV1 ? 1 : 3,
-                                                   row * a->n_cols + col};
+                        conv[n] = (cel_mixed_conv){
+                            src, dest, row, col, a->kind[col] == CEL_MIX_CONV1 ? 1 : 3, row * a->n_cols + col};
                     n++;
                 }
     return n;
@@ -65,7 +65,8 @@ static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const v
     for (int i = 0; i < m; i++) {
         cel_shape w = g->value[in[2 + i]].shape;
         if (!cel_shape_equal(w, CEL_SHAPE(ca, ca, conv[i].kernel, conv[i].kernel)))
-            return CEL_FAIL(CEL_SHAPE, "mixed_cell: convolution %d of row %d, column %d: expected weights [%d,%d,%d,%d]", i,
+            return CEL_FAIL(CEL_SHAPE,
+                            "mixed_cell: convolution %d of row %d, column %d: expected weights [%d,%d,%d,%d]", i,
                             conv[i].row, conv[i].col, ca, ca, conv[i].kernel, conv[i].kernel);
         for (int s = 0; s < 2; s++)
             if (!cel_shape_equal(g->value[in[2 + m + 2 * i + s]].shape, CEL_SHAPE(ca)))
@@ -259,10 +260,10 @@ static void ref(const cel_kernel_args *a) {
                     for (int c = 0; c < q.ca; c++)
                         for (int p = 0; p < q.pixels; p++) {
                             const float *plane = x + (i * q.c + c) * q.pixels;
-                            double v = kind == CEL_MIX_SKIP   ? plane[p]
-                                       : kind == CEL_MIX_POOL ? pooled(plane, q.h, q.w, p / q.w, p % q.w)
-                                                              : ((double)z[(i * q.ca + c) * q.pixels + p] - stat[c]) *
-                                                                    stat[q.ca + c];
+                            double v = kind == CEL_MIX_SKIP ? plane[p]
+                                       : kind == CEL_MIX_POOL
+                                           ? pooled(plane, q.h, q.w, p / q.w, p % q.w)
+                                           : ((double)z[(i * q.ca + c) * q.pixels + p] - stat[c]) * stat[q.ca + c];
                             y[(i * q.c + c * q.k) * q.pixels + p] += (float)(weight * v);
                         }
             }
@@ -295,7 +296,7 @@ static void ref_grad(const cel_kernel_args *a) {
             int row = row0 + src;
             const float *x = src ? a->in[3 + q.m + src - 1].data : a->in[1].data;
             double *dx = d + (size_t)src * size, *dd = dest < last ? d + (size_t)dest * size : NULL;
-#define D(i, c, p) (dd ? dd[((i) * q.c + (c)) * q.pixels + (p)] : (double)dy[((i) * q.c + (c)) * q.pixels + (p)])
+#define D(i, c, p) (dd ? dd[((i)*q.c + (c)) * q.pixels + (p)] : (double)dy[((i)*q.c + (c)) * q.pixels + (p)])
             for (int i = 0; i < q.n; i++)
                 for (int c = q.ca; c < q.c; c++)
                     for (int p = 0; p < q.pixels; p++)

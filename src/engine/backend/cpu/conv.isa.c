@@ -1,0 +1,265 @@
+/* conv2d and its gradients: any kernel, stride, padding, dilation and number of groups. A task is a group of 16 images (and a
+ * slice of the output channels when there are few groups); the padded input is the worker's scratch. */
+#include "engine/backend/cpu/conv_core.h"
+#include "engine/op/attr.h"
+
+cel_kernel_fn CEL_ISA_FN(cel_cpu_conv2d), CEL_ISA_FN(cel_cpu_conv2d_dx), CEL_ISA_FN(cel_cpu_conv2d_dw);
+size_t CEL_ISA_FN(cel_cpu_conv2d_work)(const cel_graph *g, const cel_op *op, int n_threads);
+size_t CEL_ISA_FN(cel_cpu_conv2d_dx_work)(const cel_graph *g, const cel_op *op, int n_threads);
+size_t CEL_ISA_FN(cel_cpu_conv2d_dw_work)(const cel_graph *g, const cel_op *op, int n_threads);
+
+typedef struct {
+    cel_cpu_dims x, y;
+    int kh, kw, stride, pad, dilation, n_groups, gi, go; /* gi, go: channels of one convolution group */
+    int tap_floats;                                      /* kh * kw */
+} geometry;
+
+static geometry geometry_of(cel_shape x, cel_shape w, cel_shape y, const cel_conv2d_attr *a) {
+    geometry q = {cel_cpu_dims_of(x),
+                  cel_cpu_dims_of(y),
+                  w.dim[2],
+                  w.dim[3],
+                  a->stride,
+                  a->pad,
+                  a->dilation,
+                  a->groups,
+                  x.dim[1] / a->groups,
+                  w.dim[0] / a->groups,
+                  w.dim[2] * w.dim[3]};
+    return q;
+}
+
+static size_t padded_floats(const geometry *q) {
+    return (size_t)q->x.c * (size_t)(q->x.h + 2 * q->pad) * (size_t)(q->x.w + 2 * q->pad) * CEL_LANES;
+}
+
+/* ---- Forward ---- */
+
+typedef struct {
+    geometry q;
+    const float *x, *w;
+    float *y, *scratch;
+    size_t scratch_floats; /* a worker */
+    cel_tap tap[CEL_MAX_TAPS];
+} forward;
+
+static void forward_task(void *ctx, int group, int worker) {
+    const forward *f = ctx;
+    const geometry *q = &f->q;
+    const float *x = f->x + (size_t)group * q->x.group;
+    int wp = q->x.w + 2 * q->pad, hp = q->x.h + 2 * q->pad;
+    if (q->pad) {
+        float *padded = f->scratch + (size_t)worker * f->scratch_floats;
+        cel_pad_planes(x, (ptrdiff_t)q->x.plane, q->x.c, q->x.h, q->x.w, q->pad, q->pad, q->pad, q->pad, false, padded);
+        x = padded;
+    }
+    ptrdiff_t plane = (ptrdiff_t)hp * wp * CEL_LANES;
+    cel_conv_job job = {q->gi,
+                        q->go,
+                        q->tap_floats,
+                        q->y.h,
+                        q->y.w,
+                        f->tap,
+                        plane,
+                        (ptrdiff_t)q->stride * wp * CEL_LANES,
+                        (ptrdiff_t)q->stride * CEL_LANES,
+                        (ptrdiff_t)q->gi * q->tap_floats,
+                        q->tap_floats,
+                        (ptrdiff_t)q->y.plane,
+                        (ptrdiff_t)q->y.w * CEL_LANES,
+                        CEL_LANES,
+                        false};
+    for (int k = 0; k < q->n_groups; k++)
+        cel_conv_run(&job, x + k * q->gi * plane, f->w + (ptrdiff_t)k * q->go * q->gi * q->tap_floats,
+                     f->y + (size_t)group * q->y.group + (size_t)(k * q->go) * q->y.plane);
+}
+
+static void forward_taps(const geometry *q, cel_tap *tap) {
+    int wp = q->x.w + 2 * q->pad;
+    for (int t = 0; t < q->tap_floats; t++)
+        tap[t] = (cel_tap){((ptrdiff_t)(t / q->kw * q->dilation) * wp + t % q->kw * q->dilation) * CEL_LANES, t};
+}
+
+size_t CEL_ISA_FN(cel_cpu_conv2d_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+    geometry q =
+        geometry_of(g->value[op->in[0]].shape, g->value[op->in[1]].shape, g->value[op->out[0]].shape, op->attr);
+    return sizeof(float) * padded_floats(&q) * (size_t)n_threads;
+}
+
+void CEL_ISA_FN(cel_cpu_conv2d)(const cel_kernel_args *a) {
+    forward f = {.q = geometry_of(a->in[0].shape, a->in[1].shape, a->out[0].shape, a->op->attr),
+                 .x = a->in[0].data,
+                 .w = a->in[1].data,
+                 .y = a->out[0].data,
+                 .scratch = a->work};
+    f.scratch_floats = padded_floats(&f.q);
+    forward_taps(&f.q, f.tap);
+    cel_pool_run(a->pool, f.q.x.groups, forward_task, &f);
+}
+
+/* ---- Data gradient: inputs (dy, w), output dx ---- */
+
+/* The rows (or columns) of x that share a phase of the stride read dy at row r + offset for each tap k that fits. */
+static int phase_offset(const geometry *q, int phase, int k, int *offset) {
+    int at = phase + q->pad - k * q->dilation;
+    if (at % q->stride) return 0;
+    *offset = at / q->stride;
+    return 1;
+}
+
+typedef struct {
+    int before, after; /* halo of dy that some tap reads */
+} halo;
+
+static halo halo_of(const geometry *q, int kernel, int size, int out_size) {
+    halo h = {0, 0};
+    for (int phase = 0; phase < q->stride && phase < size; phase++)
+        for (int k = 0; k < kernel; k++) {
+            int offset, last = (size - 1 - phase) / q->stride;
+            if (!phase_offset(q, phase, k, &offset)) continue;
+            if (-offset > h.before) h.before = -offset;
+            if (last + offset - (out_size - 1) > h.after) h.after = last + offset - (out_size - 1);
+        }
+    return h;
+}
+
+typedef struct {
+    geometry q;
+    halo v, u; /* vertical, horizontal */
+    const float *dy, *w;
+    float *dx, *scratch;
+    size_t scratch_floats;
+} backward;
+
+static size_t halo_floats(const geometry *q, halo v, halo u) {
+    return (size_t)q->y.c * (size_t)(q->y.h + v.before + v.after) * (size_t)(q->y.w + u.before + u.after) * CEL_LANES;
+}
+
+static void backward_task(void *ctx, int group, int worker) {
+    const backward *b = ctx;
+    const geometry *q = &b->q;
+    float *padded = b->scratch + (size_t)worker * b->scratch_floats, *dx = b->dx + (size_t)group * q->x.group;
+    cel_pad_planes(b->dy + (size_t)group * q->y.group, (ptrdiff_t)q->y.plane, q->y.c, q->y.h, q->y.w, b->v.before,
+                   b->v.after, b->u.before, b->u.after, false, padded);
+    ptrdiff_t wp = (q->y.w + b->u.before + b->u.after) * CEL_LANES, plane = wp * (q->y.h + b->v.before + b->v.after);
+    for (int pv = 0; pv < q->stride && pv < q->x.h; pv++)
+        for (int pu = 0; pu < q->stride && pu < q->x.w; pu++) {
+            cel_tap tap[CEL_MAX_TAPS];
+            int n_taps = 0, ov, ou;
+            for (int kh = 0; kh < q->kh; kh++)
+                for (int kw = 0; kw < q->kw; kw++)
+                    if (phase_offset(q, pv, kh, &ov) && phase_offset(q, pu, kw, &ou))
+                        tap[n_taps++] =
+                            (cel_tap){(ov + b->v.before) * wp + (ou + b->u.before) * CEL_LANES, kh * q->kw + kw};
+            cel_conv_job job = {q->go,
+                                q->gi,
+                                n_taps,
+                                (q->x.h - pv + q->stride - 1) / q->stride,
+                                (q->x.w - pu + q->stride - 1) / q->stride,
+                                tap,
+                                plane,
+                                wp,
+                                CEL_LANES,
+                                q->tap_floats,
+                                (ptrdiff_t)q->gi * q->tap_floats,
+                                (ptrdiff_t)q->x.plane,
+                                (ptrdiff_t)q->stride * q->x.w * CEL_LANES,
+                                (ptrdiff_t)q->stride * CEL_LANES,
+                                false};
+            for (int k = 0; k < q->n_groups; k++)
+                cel_conv_run(&job, padded + k * q->go * plane, b->w + (ptrdiff_t)k * q->go * q->gi * q->tap_floats,
+                             dx + (size_t)(k * q->gi) * q->x.plane + ((ptrdiff_t)pv * q->x.w + pu) * CEL_LANES);
+        }
+}
+
+size_t CEL_ISA_FN(cel_cpu_conv2d_dx_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+    geometry q = geometry_of(g->value[op->out[0]].shape, g->value[op->in[1]].shape, g->value[op->in[0]].shape,
+                             &((const cel_conv2d_grad_attr *)op->attr)->conv);
+    return sizeof(float) * (size_t)n_threads *
+           halo_floats(&q, halo_of(&q, q.kh, q.x.h, q.y.h), halo_of(&q, q.kw, q.x.w, q.y.w));
+}
+
+void CEL_ISA_FN(cel_cpu_conv2d_dx)(const cel_kernel_args *a) {
+    backward b = {.q = geometry_of(a->out[0].shape, a->in[1].shape, a->in[0].shape,
+                                   &((const cel_conv2d_grad_attr *)a->op->attr)->conv),
+                  .dy = a->in[0].data,
+                  .w = a->in[1].data,
+                  .dx = a->out[0].data,
+                  .scratch = a->work};
+    b.v = halo_of(&b.q, b.q.kh, b.q.x.h, b.q.y.h);
+    b.u = halo_of(&b.q, b.q.kw, b.q.x.w, b.q.y.w);
+    b.scratch_floats = halo_floats(&b.q, b.v, b.u);
+    cel_pool_run(a->pool, b.q.x.groups, backward_task, &b);
+}
+
+/* ---- Weight gradient: inputs (x, dy), output dw; each group of images fills a part, the parts are added in order ---- */
+
+typedef struct {
+    geometry q;
+    const float *x, *dy;
+    float *part, *scratch, *dw;
+    size_t scratch_floats, n_weights;
+    cel_tap tap[CEL_MAX_TAPS];
+} weight_grad;
+
+static void weight_task(void *ctx, int group, int worker) {
+    const weight_grad *f = ctx;
+    const geometry *q = &f->q;
+    const float *x = f->x + (size_t)group * q->x.group;
+    int wp = q->x.w + 2 * q->pad, hp = q->x.h + 2 * q->pad;
+    if (q->pad) {
+        float *padded = f->scratch + (size_t)worker * f->scratch_floats;
+        cel_pad_planes(x, (ptrdiff_t)q->x.plane, q->x.c, q->x.h, q->x.w, q->pad, q->pad, q->pad, q->pad, false, padded);
+        x = padded;
+    }
+    ptrdiff_t plane = (ptrdiff_t)hp * wp * CEL_LANES;
+    cel_dw_job job = {q->gi,
+                      q->go,
+                      q->tap_floats,
+                      q->y.h,
+                      q->y.w,
+                      f->tap,
+                      plane,
+                      (ptrdiff_t)q->stride * wp * CEL_LANES,
+                      (ptrdiff_t)q->stride * CEL_LANES,
+                      (ptrdiff_t)q->y.plane,
+                      (ptrdiff_t)q->y.w * CEL_LANES,
+                      (ptrdiff_t)q->gi * q->tap_floats,
+                      q->tap_floats};
+    for (int k = 0; k < q->n_groups; k++)
+        cel_dw_run(&job, x + k * q->gi * plane, f->dy + (size_t)group * q->y.group + (size_t)(k * q->go) * q->y.plane,
+                   f->part + (size_t)group * f->n_weights + (size_t)k * (size_t)(q->go * q->gi * q->tap_floats));
+}
+
+static void weight_sum_task(void *ctx, int block, int worker) {
+    (void)worker;
+    const weight_grad *f = ctx;
+    size_t first = (size_t)block * 4096, last = first + 4096 < f->n_weights ? first + 4096 : f->n_weights;
+    for (size_t i = first; i < last; i++) {
+        float sum = f->part[i];
+        for (int g = 1; g < f->q.x.groups; g++) sum += f->part[(size_t)g * f->n_weights + i];
+        f->dw[i] = sum;
+    }
+}
+
+size_t CEL_ISA_FN(cel_cpu_conv2d_dw_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+    geometry q = geometry_of(g->value[op->in[0]].shape, g->value[op->out[0]].shape, g->value[op->in[1]].shape,
+                             &((const cel_conv2d_grad_attr *)op->attr)->conv);
+    size_t parts = (size_t)q.x.groups * cel_shape_count(g->value[op->out[0]].shape);
+    return sizeof(float) * (padded_floats(&q) * (size_t)n_threads + parts);
+}
+
+void CEL_ISA_FN(cel_cpu_conv2d_dw)(const cel_kernel_args *a) {
+    weight_grad f = {.q = geometry_of(a->in[0].shape, a->out[0].shape, a->in[1].shape,
+                                      &((const cel_conv2d_grad_attr *)a->op->attr)->conv),
+                     .x = a->in[0].data,
+                     .dy = a->in[1].data,
+                     .dw = a->out[0].data,
+                     .scratch = a->work};
+    f.scratch_floats = padded_floats(&f.q);
+    f.n_weights = cel_shape_count(a->out[0].shape);
+    f.part = f.scratch + f.scratch_floats * (size_t)cel_pool_threads(a->pool);
+    forward_taps(&f.q, f.tap);
+    cel_pool_run(a->pool, f.q.x.groups, weight_task, &f);
+    cel_pool_run(a->pool, (int)((f.n_weights + 4095) / 4096), weight_sum_task, &f);
+}
