@@ -14,12 +14,14 @@ extern "C" {
 typedef struct cel_source_info {
     const char *name;  /* "cifar10": what recipes and the command line say */
     const char *about; /* one line */
-    const char *files; /* what is looked for, one line; "" when no path is needed */
     bool needs_path;   /* false: comes with cellar or is computed */
 } cel_source_info;
 int cel_source_count(void);
 /* i = 0 .. cel_source_count()-1. */
 cel_source_info cel_source_get(int i);
+/* The files that source i looks for, in one line, as a new string that the caller frees with cel_free; "" when it needs none; NULL when
+ * memory is out. */
+char *cel_source_files(int i);
 
 typedef struct cel_dataset cel_dataset;
 typedef enum cel_part { CEL_PART_TRAIN, CEL_PART_TEST, CEL_PART_COUNT } cel_part;
