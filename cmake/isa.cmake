@@ -1,5 +1,6 @@
 # Kernels are written once, with GCC vector types, and compiled once for each CPU level. A file NAME.isa.c is compiled with
 # CEL_ISA set to the level's name (CEL_ISA_FN(foo) then is foo_avx512, foo_avx2 or foo_base); the backend picks at run time.
+# The objects are CELLAR_ISA_OBJECTS, for the libraries: as a usage requirement every test would link all of them directly.
 function(cellar_add_isa_objects target)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
     set(levels base avx2 avx512)
@@ -18,7 +19,8 @@ function(cellar_add_isa_objects target)
       target_compile_definitions(cellar_isa_${level} PRIVATE CEL_ISA=${level} CEL_ISA_${upper}=1)
       # Kernels stay optimised in every build: an unoptimised vector kernel would make the tests of a dev build crawl.
       target_compile_options(cellar_isa_${level} PRIVATE -O3 -ffp-contract=fast ${flags_${level}})
-      target_sources(${target} INTERFACE $<TARGET_OBJECTS:cellar_isa_${level}>)
+      list(APPEND objects $<TARGET_OBJECTS:cellar_isa_${level}>)
     endif()
   endforeach()
+  set(CELLAR_ISA_OBJECTS ${objects} PARENT_SCOPE)
 endfunction()
