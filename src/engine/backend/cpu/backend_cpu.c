@@ -1,0 +1,209 @@
+/* The cpu backend's face: sizes, packing, the choice of a CPU level, kernel look-up. Layout and rules are in cpu.h. */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/backend/cpu/cpu.h"
+
+#define LEVELS(X) X(base, true)
+#if defined(CEL_HAVE_ISA_AVX2)
+#undef LEVELS
+#define LEVELS(X)                                                                                                      \
+    X(base, true)                                                                                                      \
+    X(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                                           \
+    X(avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&                               \
+                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+#endif
+
+#define X(name, supported) extern const cel_cpu_isa cel_cpu_isa_##name;
+LEVELS(X)
+#undef X
+
+enum {
+    ISA_COUNT = 0
+#define X(name, supported) +1
+    LEVELS(X)
+#undef X
+};
+
+/* Worst first; NULL where the machine cannot run it. */
+static const cel_cpu_isa *level(int i) {
+    const cel_cpu_isa *found[ISA_COUNT] = {
+#define X(name, supported) (supported) ? &cel_cpu_isa_##name : NULL,
+        LEVELS(X)
+#undef X
+    };
+    return found[i];
+}
+
+static const char *const level_names[] = {
+#define X(name, supported) #name,
+    LEVELS(X)
+#undef X
+};
+
+static int level_of(const char *name) {
+    for (int i = 0; i < ISA_COUNT; i++)
+        if (strcmp(name, level_names[i]) == 0) return i;
+    return -1;
+}
+
+static _Atomic(const cel_cpu_isa *) active;
+
+static const cel_cpu_isa *best(void) {
+    const cel_cpu_isa *isa = NULL;
+    for (int i = 0; i < ISA_COUNT; i++)
+        if (level(i)) isa = level(i);
+    return isa;
+}
+
+/* CELLAR_ISA's level; NULL when the variable is not set or (see unavailable) cannot be followed. */
+static const cel_cpu_isa *wished(void) {
+    const char *name = getenv("CELLAR_ISA");
+    int i = name ? level_of(name) : -1;
+    return i < 0 ? NULL : level(i);
+}
+
+const cel_cpu_isa *cel_cpu_isa_active(void) {
+    const cel_cpu_isa *isa = atomic_load(&active);
+    if (!isa) {
+        isa = wished();
+        if (!isa) isa = best();
+        atomic_store(&active, isa);
+    }
+    return isa;
+}
+
+cel_status cel_cpu_isa_force(const char *name) {
+    int i = level_of(name);
+    if (i < 0) return CEL_FAIL(CEL_CONFIG, "CPU level: expected base, avx2 or avx512, found \"%s\"", name);
+    if (!level(i)) return CEL_FAIL(CEL_UNSUPPORTED, "CPU level %s: this machine lacks it; try base", name);
+    atomic_store(&active, level(i));
+    return CEL_OK;
+}
+
+static const char *unavailable(void) {
+    const char *name = getenv("CELLAR_ISA");
+    if (!name || wished()) return NULL;
+    return level_of(name) < 0 ? "CELLAR_ISA names no CPU level of this build: expected base, avx2 or avx512"
+                              : "CELLAR_ISA names a CPU level that this machine lacks: unset it or take base";
+}
+
+static size_t pixels(const cel_value *v) { /* elements of one image */
+    cel_cpu_dims d = cel_cpu_dims_of(v->shape);
+    return (size_t)d.c * (size_t)d.h * (size_t)d.w;
+}
+
+static size_t bytes(const cel_value *v) {
+    if (v->layout == CEL_DENSE) return cel_shape_count(v->shape) * sizeof(float);
+    cel_cpu_dims d = cel_cpu_dims_of(v->shape);
+    return (size_t)d.groups * d.group * sizeof(float);
+}
+
+/* Packing transposes 16 images by `CHUNK` elements a task, in blocks of 4 by 4. Both element types are four bytes wide
+ * and are only moved, so one vector type serves. */
+enum { CHUNK = 1024 };
+typedef int32_t quad __attribute__((vector_size(16), aligned(4), may_alias));
+static const int32_t zeros[CHUNK];
+
+typedef struct {
+    const cel_value *v;
+    const int32_t *from;
+    int32_t *to;
+    size_t pixels;
+    int chunks;
+} move;
+
+static void transpose4(quad *a, quad *b, quad *c, quad *d) {
+    quad ab_low = __builtin_shuffle(*a, *b, (quad){0, 4, 1, 5}),
+         ab_high = __builtin_shuffle(*a, *b, (quad){2, 6, 3, 7});
+    quad cd_low = __builtin_shuffle(*c, *d, (quad){0, 4, 1, 5}),
+         cd_high = __builtin_shuffle(*c, *d, (quad){2, 6, 3, 7});
+    *a = __builtin_shuffle(ab_low, cd_low, (quad){0, 1, 4, 5});
+    *b = __builtin_shuffle(ab_low, cd_low, (quad){2, 3, 6, 7});
+    *c = __builtin_shuffle(ab_high, cd_high, (quad){0, 1, 4, 5});
+    *d = __builtin_shuffle(ab_high, cd_high, (quad){2, 3, 6, 7});
+}
+
+static void pack_task(void *ctx, int task, int worker) {
+    (void)worker;
+    const move *m = ctx;
+    int n = m->v->shape.dim[0], g = task / m->chunks;
+    size_t first = (size_t)(task % m->chunks) * CHUNK, last = first + CHUNK < m->pixels ? first + CHUNK : m->pixels;
+    const int32_t *row[CEL_LANES]; /* row[lane] + 0 is element `first` of that image, or of nothing */
+    for (int i = 0; i < CEL_LANES; i++) {
+        size_t image = (size_t)g * CEL_LANES + (size_t)i;
+        row[i] = image < (size_t)n ? m->from + image * m->pixels + first : zeros;
+    }
+    int32_t *to = m->to + ((size_t)g * m->pixels + first) * CEL_LANES;
+    size_t count = last - first, p = 0;
+    for (; p + 4 <= count; p += 4)
+        for (int i = 0; i < CEL_LANES; i += 4) {
+            quad a = *(const quad *)(row[i] + p), b = *(const quad *)(row[i + 1] + p);
+            quad c = *(const quad *)(row[i + 2] + p), d = *(const quad *)(row[i + 3] + p);
+            transpose4(&a, &b, &c, &d);
+            int32_t *out = to + p * CEL_LANES + i;
+            *(quad *)out = a;
+            *(quad *)(out + CEL_LANES) = b;
+            *(quad *)(out + 2 * CEL_LANES) = c;
+            *(quad *)(out + 3 * CEL_LANES) = d;
+        }
+    for (; p < count; p++)
+        for (int i = 0; i < CEL_LANES; i++) to[p * CEL_LANES + (size_t)i] = row[i][p];
+}
+
+static void unpack_task(void *ctx, int task, int worker) {
+    (void)worker;
+    const move *m = ctx;
+    int n = m->v->shape.dim[0], g = task / m->chunks;
+    size_t first = (size_t)(task % m->chunks) * CHUNK, last = first + CHUNK < m->pixels ? first + CHUNK : m->pixels;
+    int lanes = n - g * CEL_LANES < CEL_LANES ? n - g * CEL_LANES : CEL_LANES;
+    int32_t *row = m->to + (size_t)g * CEL_LANES * m->pixels + first;
+    const int32_t *from = m->from + ((size_t)g * m->pixels + first) * CEL_LANES;
+    size_t count = last - first, p = 0;
+    for (; p + 4 <= count; p += 4) {
+        int i = 0;
+        for (; i + 4 <= lanes; i += 4) {
+            const int32_t *in = from + p * CEL_LANES + i;
+            quad a = *(const quad *)in, b = *(const quad *)(in + CEL_LANES);
+            quad c = *(const quad *)(in + 2 * CEL_LANES), d = *(const quad *)(in + 3 * CEL_LANES);
+            transpose4(&a, &b, &c, &d);
+            int32_t *out = row + (size_t)i * m->pixels + p;
+            *(quad *)out = a;
+            *(quad *)(out + m->pixels) = b;
+            *(quad *)(out + 2 * m->pixels) = c;
+            *(quad *)(out + 3 * m->pixels) = d;
+        }
+        for (; i < lanes; i++)
+            for (size_t q = p; q < p + 4; q++) row[(size_t)i * m->pixels + q] = from[q * CEL_LANES + (size_t)i];
+    }
+    for (; p < count; p++)
+        for (int i = 0; i < lanes; i++) row[(size_t)i * m->pixels + p] = from[p * CEL_LANES + (size_t)i];
+}
+
+static void transpose(const cel_value *v, const void *from, void *to, cel_pool *pool, cel_task_fn *task) {
+    if (v->layout == CEL_DENSE) {
+        memcpy(to, from, cel_shape_count(v->shape) * sizeof(float));
+        return;
+    }
+    move m = {v, from, to, pixels(v), 0};
+    m.chunks = (int)((m.pixels + CHUNK - 1) / CHUNK);
+    cel_pool_run(pool, cel_cpu_groups(v->shape.dim[0]) * m.chunks, task, &m);
+}
+
+static void pack(const cel_value *v, const void *plain, void *data, cel_pool *pool) {
+    transpose(v, plain, data, pool, pack_task);
+}
+
+static void unpack(const cel_value *v, const void *data, void *plain, cel_pool *pool) {
+    transpose(v, data, plain, pool, unpack_task);
+}
+
+static const cel_kernel *kernel(const cel_op_def *def) {
+    const cel_cpu_isa *isa = cel_cpu_isa_active();
+    for (int i = 0; i < isa->n_kernels; i++)
+        if (isa->kernels[i].def == def) return &isa->kernels[i];
+    return NULL;
+}
+
+const cel_backend cel_backend_cpu = {"cpu", unavailable, bytes, pack, unpack, kernel};
