@@ -108,14 +108,18 @@ static double log_density_logit(double a, double b, double log_x, double log_xc)
     return a * log_x + b * log_xc - cel_lbeta(a, b);
 }
 
-double cel_beta_cdf(double a, double b, double x, double xc) {
-    if (!(x > 0)) return 0;
-    if (!(xc > 0)) return 1;
-    double mass, drift, log_x = log_of(x, xc), log_xc = log_of(xc, x);
+double cel_beta_cdf_log(double a, double b, double log_x, double log_xc) {
+    double mass, drift;
     int low;
     integrate(a, b, log_x, log_xc, &mass, &drift, &low);
     double p = exp(log_density_logit(a, b, log_x, log_xc)) * mass;
     return low ? p : 1 - p;
+}
+
+double cel_beta_cdf(double a, double b, double x, double xc) {
+    if (!(x > 0)) return 0;
+    if (!(xc > 0)) return 1;
+    return cel_beta_cdf_log(a, b, log_of(x, xc), log_of(xc, x));
 }
 
 double cel_beta_cdf_da(double a, double b, double x, double xc) {

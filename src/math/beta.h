@@ -8,6 +8,8 @@
 
 /* I_x(a, b), the probability of a draw below x. */
 double cel_beta_cdf(double a, double b, double x, double xc);
+/* The same from ln x and ln(1 - x), for points that no double holds. */
+double cel_beta_cdf_log(double a, double b, double log_x, double log_xc);
 /* dI_x(a, b)/da; never positive. */
 double cel_beta_cdf_da(double a, double b, double x, double xc);
 /* dx/da at fixed probability, -(dI_x/da) / pdf: how a draw moves with a (implicit reparameterisation). Never

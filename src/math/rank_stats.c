@@ -69,7 +69,7 @@ double cel_stats_pearson(const double *x, const double *y, size_t n) {
         xy += u * v;
     }
     if (!(xx > 0 && yy > 0)) return 0;
-    return fmax(-1, fmin(1, xy / (sqrt(xx) * sqrt(yy))));
+    return fmax(-1, fmin(1, xy / xx * sqrt(xx / yy)));
 }
 
 cel_status cel_stats_spearman(const double *x, const double *y, size_t n, double *rho) {
@@ -130,6 +130,6 @@ cel_status cel_stats_kendall(const double *x, const double *y, size_t n, double 
     cel_free(list);
     double all = n_pairs(n), free_x = all - tied_x, free_y = all - tied_y;
     double difference = all - tied_x - tied_y + tied_both - 2 * discordant;
-    *tau = free_x > 0 && free_y > 0 ? difference / (sqrt(free_x) * sqrt(free_y)) : 0;
+    *tau = free_x > 0 && free_y > 0 ? difference / free_x * sqrt(free_x / free_y) : 0;
     return CEL_OK;
 }
