@@ -214,7 +214,8 @@ static cel_status lay_out_temporaries(cel_exec *e, program *p, const bool *neede
         const cel_op *op = &g->op[p->op[i]];
         for (int k = 0; k < op->n_out; k++) {
             cel_val v = op->out[k];
-            if (!needed[v] || in_grad_block(e, p, v)) continue;
+            if ((!needed[v] && !op->def->all_outputs) || in_grad_block(e, p, v)) continue;
+            if (last_use[v] < i) last_use[v] = i;
             if (k == 0 && runs_in_place(e, p, op, i, last_use)) {
                 p->buffer_of[v] = p->buffer_of[op->in[0]];
                 p->buffer[p->buffer_of[v]].last = last_use[v];
