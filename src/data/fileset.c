@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -64,16 +65,37 @@ static cel_status map_file(cel_fileset *set, const char *dir, const cel_file_wan
     return status;
 }
 
-static cel_status damaged(struct archive *a, const char *path) {
-    const char *why = archive_error_string(a);
-    return CEL_FAIL(archive_errno(a) == ENOENT || archive_errno(a) == EACCES ? CEL_IO : CEL_FORMAT,
-                    "%s: cannot read it as a tar archive: %s (at byte %lld); expected a directory or a whole .tar.gz: "
-                    "fetch it again",
-                    path, why ? why : "damaged", (long long)archive_filter_bytes(a, -1));
+/* What libarchive reads from: zlib's reader, which passes other bytes through. libarchive's own gzip filter does not check the
+ * sum at the end, and a changed pixel would go unnoticed. */
+typedef struct {
+    gzFile file;
+    char buffer[1 << 16];
+    const char *why; /* what zlib found wrong */
+} input;
+
+static la_ssize_t read_input(struct archive *a, void *ctx, const void **data) {
+    (void)a;
+    input *in = ctx;
+    int got = gzread(in->file, in->buffer, sizeof in->buffer), error = Z_OK;
+    const char *why = gzerror(in->file, &error);
+    if (got < 0 || (error != Z_OK && error != Z_STREAM_END)) {
+        in->why = why;
+        return ARCHIVE_FATAL;
+    }
+    *data = in->buffer;
+    return got;
 }
 
-static cel_status read_entry(cel_fileset *set, struct archive *a, struct archive_entry *entry, const char *path,
-                             const cel_file_want *want) {
+static cel_status damaged(struct archive *a, const input *in, const char *path) {
+    const char *why = in->why ? in->why : archive_error_string(a);
+    return CEL_FAIL(CEL_FORMAT,
+                    "%s: cannot read it as a tar archive: %s (at byte %lld); expected a directory or a whole .tar.gz: "
+                    "fetch it again",
+                    path, why ? why : "damaged", (long long)gzoffset(in->file));
+}
+
+static cel_status read_entry(cel_fileset *set, struct archive *a, const input *in, struct archive_entry *entry,
+                             const char *path, const cel_file_want *want) {
     char *shown = cel_arena_printf(&set->arena, "%s: %s", path, want->name);
     if (!shown) return CEL_FAIL(CEL_NOMEM, "%s: out of memory", path);
     if (cel_fileset_find(set, want->name))
@@ -86,7 +108,7 @@ static cel_status read_entry(cel_fileset *set, struct archive *a, struct archive
     for (int64_t done = 0; done < size;) {
         la_ssize_t got = archive_read_data(a, block + done, (size_t)(size - done));
         if (got <= 0) {
-            status = got < 0 ? damaged(a, path)
+            status = got < 0 ? damaged(a, in, path)
                              : CEL_FAIL(CEL_FORMAT, "%s: %lld bytes, expected %lld; fetch it again", shown,
                                         (long long)done, (long long)size);
             break;
@@ -98,35 +120,48 @@ static cel_status read_entry(cel_fileset *set, struct archive *a, struct archive
     return status;
 }
 
-static cel_status read_archive(cel_fileset *set, const char *path, const cel_file_want *want, size_t n_want) {
-    struct archive *a = archive_read_new();
-    if (!a) return CEL_FAIL(CEL_NOMEM, "%s: out of memory", path);
-    archive_read_support_filter_gzip(a);
+static cel_status read_entries(cel_fileset *set, struct archive *a, input *in, const char *path,
+                               const cel_file_want *want, size_t n_want) {
     archive_read_support_filter_xz(a);
     archive_read_support_format_tar(a);
-    cel_status status = archive_read_open_filename(a, path, 1 << 16) == ARCHIVE_OK ? CEL_OK : damaged(a, path);
-    while (status == CEL_OK) {
+    if (archive_read_open(a, in, NULL, read_input, NULL) != ARCHIVE_OK) return damaged(a, in, path);
+    for (;;) {
         struct archive_entry *entry;
         int got = archive_read_next_header(a, &entry);
         if (got == ARCHIVE_EOF) break;
-        if (got != ARCHIVE_OK && got != ARCHIVE_WARN) {
-            status = damaged(a, path);
-            break;
-        }
-        if (archive_filter_bytes(a, 0) > MAX_UNPACKED) {
-            status = CEL_FAIL(CEL_FORMAT, "%s: unpacks to more than %lld bytes; expected a data set", path,
-                              (long long)MAX_UNPACKED);
-            break;
-        }
+        if (got != ARCHIVE_OK && got != ARCHIVE_WARN) return damaged(a, in, path);
+        if (archive_filter_bytes(a, 0) > MAX_UNPACKED)
+            return CEL_FAIL(CEL_FORMAT, "%s: unpacks to more than %lld bytes; expected a data set", path,
+                            (long long)MAX_UNPACKED);
         const char *name = archive_entry_pathname(entry), *slash = name ? strrchr(name, '/') : NULL;
         if (slash) name = slash + 1;
         for (size_t i = 0; name && archive_entry_filetype(entry) == AE_IFREG && i < n_want; i++)
-            if (!strcmp(name, want[i].name)) {
-                status = read_entry(set, a, entry, path, &want[i]);
-                break;
-            }
+            if (!strcmp(name, want[i].name)) CEL_TRY(read_entry(set, a, in, entry, path, &want[i]));
     }
-    archive_read_free(a);
+    const void *rest;
+    la_ssize_t n;
+    while ((n = read_input(a, in, &rest)) > 0) {} /* to the sum at the very end */
+    return n < 0 ? damaged(a, in, path) : CEL_OK;
+}
+
+static cel_status read_archive(cel_fileset *set, const char *path, const cel_file_want *want, size_t n_want) {
+    input *in;
+    CEL_ALLOC(in, 1);
+    errno = 0;
+    in->file = gzopen(path, "rbe");
+    if (!in->file) {
+        cel_status status = errno
+                                ? CEL_FAIL(CEL_IO, "%s: cannot open: %s; check its permissions", path, strerror(errno))
+                                : CEL_FAIL(CEL_NOMEM, "%s: out of memory", path);
+        cel_free(in);
+        return status;
+    }
+    struct archive *a = archive_read_new();
+    cel_status status =
+        a ? read_entries(set, a, in, path, want, n_want) : CEL_FAIL(CEL_NOMEM, "%s: out of memory", path);
+    if (a) archive_read_free(a);
+    gzclose(in->file);
+    cel_free(in);
     return status;
 }
 

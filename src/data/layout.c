@@ -145,8 +145,8 @@ static cel_status read_pixels(const cel_source *s, const cel_data_file *f, const
 
 static cel_status read_batch(const cel_source *s, const cel_layout *l, const cel_data_file *f, cel_part part,
                              const cel_fileset *files, const cel_pickle_value *root, cel_dataset *d) {
-    const uint8_t *pixels;
-    size_t n;
+    const uint8_t *pixels = NULL;
+    size_t n = 0;
     CEL_TRY(read_pixels(s, f, root, &pixels, &n));
     const cel_pickle_value *labels = cel_pickle_find(root, l->label_key);
     int64_t n_labels = labels ? cel_pickle_numbers(labels) : -1;

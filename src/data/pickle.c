@@ -71,7 +71,7 @@ static cel_status take(machine *m, size_t n, const uint8_t **p) {
 }
 
 static cel_status take_little(machine *m, int n_bytes, uint64_t *number) {
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     CEL_TRY(take(m, (size_t)n_bytes, &p));
     *number = 0;
     for (int i = 0; i < n_bytes; i++) *number |= (uint64_t)p[i] << 8 * i;
@@ -91,8 +91,8 @@ static cel_status take_line(machine *m, const uint8_t **p, size_t *n) {
 
 /* A decimal number on a line; Python 2 puts an L behind a long one. */
 static cel_status take_decimal(machine *m, int64_t *number) {
-    const uint8_t *p;
-    size_t n;
+    const uint8_t *p = NULL;
+    size_t n = 0;
     CEL_TRY(take_line(m, &p, &n));
     if (n && p[n - 1] == 'L') n--;
     size_t i = n && (p[0] == '-' || p[0] == '+');
@@ -149,8 +149,8 @@ static cel_status push_bytes(machine *m, cel_pickle_kind kind, const uint8_t *p,
 }
 
 static cel_status push_counted(machine *m, cel_pickle_kind kind, int n_bytes) {
-    uint64_t n;
-    const uint8_t *p;
+    uint64_t n = 0;
+    const uint8_t *p = NULL;
     CEL_TRY(take_little(m, n_bytes, &n));
     if (n > m->n) n = m->n; /* more than there is in any case: take says so */
     CEL_TRY(take(m, (size_t)n, &p));
@@ -206,14 +206,14 @@ static cel_status collect(machine *m, cel_pickle_kind kind, size_t first) {
 }
 
 static cel_status collect_marked(machine *m, cel_pickle_kind kind) {
-    size_t first;
+    size_t first = 0;
     CEL_TRY(pop_mark(m, &first));
     return collect(m, kind, first);
 }
 
 /* What APPEND(S) and SETITEM(S) do: n = 0 takes everything above the mark. */
 static cel_status append(machine *m, cel_pickle_kind kind, size_t n) {
-    size_t first;
+    size_t first = 0;
     if (n) {
         CEL_TRY(need(m, n + 1));
         first = m->n_stack - n;
@@ -268,8 +268,8 @@ static cel_status push_global(machine *m, const uint8_t *module, size_t n_module
 
 /* 'text in single or double quotes' with Python's escapes, as protocol 0 writes a str. */
 static cel_status push_quoted(machine *m) {
-    const uint8_t *p;
-    size_t n;
+    const uint8_t *p = NULL;
+    size_t n = 0;
     CEL_TRY(take_line(m, &p, &n));
     if (n < 2 || p[0] != p[n - 1] || (p[0] != '\'' && p[0] != '"'))
         return wrong(m, CEL_FORMAT, "text in quotes", "none");
@@ -308,8 +308,8 @@ static cel_status push_quoted(machine *m) {
 
 /* Protocol 0 text: raw-unicode-escape, which is latin-1 with \uXXXX and \UXXXXXXXX; kept as UTF-8. */
 static cel_status push_raw_unicode(machine *m) {
-    const uint8_t *p;
-    size_t n;
+    const uint8_t *p = NULL;
+    size_t n = 0;
     CEL_TRY(take_line(m, &p, &n));
     uint8_t *out =
         cel_arena_alloc(&m->pickle->arena, 2 * n + 1, 1); /* a latin-1 byte takes two, an escape fewer than its text */
@@ -353,8 +353,8 @@ static cel_status push_raw_unicode(machine *m) {
 }
 
 static cel_status push_float_line(machine *m) {
-    const uint8_t *p;
-    size_t n;
+    const uint8_t *p = NULL;
+    size_t n = 0;
     CEL_TRY(take_line(m, &p, &n));
     char text[64];
     if (n == 0 || n >= sizeof text) return wrong(m, CEL_FORMAT, "a number", "none");
@@ -374,7 +374,7 @@ static cel_status push_int(machine *m, cel_pickle_kind kind, int64_t number) {
 /* Protocol 0 writes True and False as I01 and I00. */
 static cel_status push_int_line(machine *m) {
     size_t begin = m->at;
-    int64_t number;
+    int64_t number = 0;
     CEL_TRY(take_decimal(m, &number));
     bool is_bool = m->at - begin == 3 && m->data[begin] == '0';
     return push_int(m, is_bool ? CEL_PICKLE_BOOL : CEL_PICKLE_INT, number);
@@ -382,8 +382,8 @@ static cel_status push_int_line(machine *m) {
 
 /* LONG1 and LONG4: two's complement, little endian. */
 static cel_status push_long(machine *m, int n_length) {
-    uint64_t n, v = 0;
-    const uint8_t *p;
+    uint64_t n = 0, v = 0;
+    const uint8_t *p = NULL;
     CEL_TRY(take_little(m, n_length, &n));
     if (n > 8) return wrong(m, CEL_FORMAT, "a number of at most 64 bits", "a longer one");
     CEL_TRY(take(m, (size_t)n, &p));
@@ -462,7 +462,7 @@ static cel_status make_scalar(machine *m, const value *arg, value *v) {
 }
 
 static cel_status reduce(machine *m) {
-    value *arg, *callee, made = {.kind = CEL_PICKLE_ARRAY};
+    value *arg = NULL, *callee = NULL, made = {.kind = CEL_PICKLE_ARRAY};
     CEL_TRY(pop(m, &arg));
     CEL_TRY(pop(m, &callee));
     if (callee->kind != CEL_PICKLE_GLOBAL)
@@ -538,7 +538,7 @@ static cel_status build_array(machine *m, value *array, const value *state) {
 }
 
 static cel_status build(machine *m) {
-    value *state;
+    value *state = NULL;
     CEL_TRY(need(m, 2));
     CEL_TRY(pop(m, &state));
     value *target = m->stack[m->n_stack - 1];
@@ -548,11 +548,11 @@ static cel_status build(machine *m) {
 }
 
 static cel_status run_one(machine *m, bool *stop) {
-    const uint8_t *p, *q;
-    size_t n, n2;
-    uint64_t number;
-    int64_t integer;
-    value *v, *w;
+    const uint8_t *p = NULL, *q = NULL;
+    size_t n = 0, n2 = 0;
+    uint64_t number = 0;
+    int64_t integer = 0;
+    value *v = NULL, *w = NULL;
     switch (m->op) {
     case 0x80: /* PROTO */
         CEL_TRY(take_little(m, 1, &number));
