@@ -173,7 +173,9 @@ static cel_status split_by_list(const cel_dataset *data, const cel_split_conf *c
     CEL_TRY(cel_data_find(file, &path));
     cel_status status = cel_file_read(path, 8 << 20, &text, &n);
     if (status == CEL_OK) {
+        cel_part part = s->part;
         status = cel_split_parse(path, text, n, s);
+        s->part = part;
         cel_free(text);
     }
     cel_free(path);
