@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs and this machine lacks: scripts/deps.sh [build] [style] [fuzz] [valgrind] [browser] [peer]
+# Installs what a task needs and this machine lacks: scripts/deps.sh [build] [style] [fuzz] [valgrind] [browser] [peer] [tcmalloc]
 #
 # Each need is a probe and a Debian package. When every probe succeeds, nothing is run and nothing is fetched, so a user
 # without rights can build on a prepared machine. Otherwise apt-get installs what is missing: as root, or by sudo when that
@@ -23,6 +23,7 @@ fuzzer() {
         echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n > 9; }' |
         compiles clang -fsanitize=fuzzer,address
 }
+shared_library() { PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q "lib$1\.so"; }
 python_venv() { program python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
 # task, Debian packages, probe
@@ -44,6 +45,7 @@ fuzz clang,libclang-rt-14-dev fuzzer
 valgrind valgrind program valgrind
 browser chromium program chromium
 peer python3,python3-venv python_venv
+tcmalloc libtcmalloc-minimal4 shared_library tcmalloc_minimal
 LIST
 }
 
