@@ -182,7 +182,7 @@ static void tiny_concentrations_give_one_hot(void **state) {
     for (int t = 0; t < 5; t++) {
         cel_rng rng = cel_rng_at(9, "tiny", (uint64_t)t, 0);
         int hits[3] = {0}, near = 0;
-        for (int d = 0; d < 3000; d++) {
+        for (int d = 0; d < 1000; d++) {
             const double conc[3] = {tiny[t], 2 * tiny[t], tiny[t]}, g[3] = {0.3, -2, 5};
             double log_x[3], x[3], dconc[3], dlog_x[3], sum = 0;
             cel_dirichlet_sample_log(&rng, conc, 3, log_x);
@@ -200,9 +200,9 @@ static void tiny_concentrations_give_one_hot(void **state) {
             cel_dirichlet_pathwise(conc, x, 3, g, dconc);
             for (int i = 0; i < 3; i++) assert_true(isfinite(dconc[i]));
         }
-        assert_true(near > 2800 && (t == 0 || near >= 2990));
+        assert_true(near > 930 && (t == 0 || near >= 997));
         if (tiny[t] > 0) /* which one: in proportion to the concentrations */
-            test_close(hits[1], 1500, 0, 4.5 * sqrt(750), "share of the double concentration");
+            test_close(hits[1], 500, 0, 4.5 * sqrt(250), "share of the double concentration");
     }
 }
 
