@@ -1,4 +1,4 @@
-/* Gamma family against 40-digit values, identities where the direct form cancels, the ELU concentration. */
+/* Gamma family against values exact to double, identities where the direct form cancels, the ELU concentration. */
 #include "math/special.h"
 #include "support/test.h"
 
