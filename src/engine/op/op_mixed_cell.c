@@ -277,6 +277,11 @@ static size_t ref_grad_work(const cel_graph *g, const cel_op *op) {
     return sizeof(double) * (size_t)attr->n_nodes * cel_shape_count(g->value[op->in[1]].shape);
 }
 
+static double upstream_at(const geometry *q, const double *inner, const float *dy, int image, int channel, int pixel) {
+    int at = (image * q->c + channel) * q->pixels + pixel;
+    return inner ? inner[at] : (double)dy[at];
+}
+
 static void ref_grad(const cel_kernel_args *a) {
     geometry q = geometry_of(a->op->attr, a->in[1].shape);
     const cel_mixed_cell_attr *attr = q.attr;
@@ -296,11 +301,10 @@ static void ref_grad(const cel_kernel_args *a) {
             int row = row0 + src;
             const float *x = src ? a->in[3 + q.m + src - 1].data : a->in[1].data;
             double *dx = d + (size_t)src * size, *dd = dest < last ? d + (size_t)dest * size : NULL;
-#define D(i, c, p) (dd ? dd[((i)*q.c + (c)) * q.pixels + (p)] : (double)dy[((i)*q.c + (c)) * q.pixels + (p)])
             for (int i = 0; i < q.n; i++)
                 for (int c = q.ca; c < q.c; c++)
                     for (int p = 0; p < q.pixels; p++)
-                        dx[(i * q.c + c) * q.pixels + p] += D(i, c % q.ca * q.k + c / q.ca, p);
+                        dx[(i * q.c + c) * q.pixels + p] += upstream_at(&q, dd, dy, i, c % q.ca * q.k + c / q.ca, p);
             for (int col = 0, conv = 0; col < attr->n_cols; col++) {
                 while (conv < q.m && (q.conv[conv].row < row || (q.conv[conv].row == row && q.conv[conv].col < col)))
                     conv++;
@@ -316,7 +320,7 @@ static void ref_grad(const cel_kernel_args *a) {
                             double *dplane = dx + (i * q.c + c) * q.pixels;
                             for (int p = 0; p < q.pixels; p++) {
                                 int y = p / q.w, u = p % q.w;
-                                double g = D(i, c * q.k, p);
+                                double g = upstream_at(&q, dd, dy, i, c * q.k, p);
                                 if (!live) {
                                     dot += g;
                                 } else if (kind == CEL_MIX_SKIP) {
@@ -338,7 +342,8 @@ static void ref_grad(const cel_kernel_args *a) {
                         double mean = stat[c], rstd = stat[q.ca + c], s1 = 0, s2 = 0;
                         for (int i = 0; i < q.n; i++)
                             for (int p = 0; p < q.pixels; p++) {
-                                double g = D(i, c * q.k, p), zn = (z[(i * q.ca + c) * q.pixels + p] - mean) * rstd;
+                                double g = upstream_at(&q, dd, dy, i, c * q.k, p),
+                                       zn = (z[(i * q.ca + c) * q.pixels + p] - mean) * rstd;
                                 s1 += g;
                                 s2 += g * zn;
                             }
@@ -348,7 +353,8 @@ static void ref_grad(const cel_kernel_args *a) {
                             for (int p = 0; p < q.pixels; p++) {
                                 int at = (i * q.ca + c) * q.pixels + p;
                                 double zn = (z[at] - mean) * rstd;
-                                dz[at] = weight * rstd * (D(i, c * q.k, p) - s1 / count - zn * s2 / count);
+                                dz[at] = weight * rstd *
+                                         (upstream_at(&q, dd, dy, i, c * q.k, p) - s1 / count - zn * s2 / count);
                             }
                     }
                     int kernel = q.conv[conv].kernel, r = kernel / 2, taps = kernel * kernel;
@@ -373,7 +379,6 @@ static void ref_grad(const cel_kernel_args *a) {
                 }
                 if (dweights) dweights[row * attr->n_cols + col] = (float)dot;
             }
-#undef D
         }
     if (a->out[0].data)
         for (size_t i = 0; i < size; i++) ((float *)a->out[0].data)[i] = (float)d[i];
