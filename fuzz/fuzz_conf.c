@@ -33,9 +33,9 @@ static void same_again(const cel_section *section) {
     cel_conf *tree = NULL;
     conf values;
     cel_section again = {section->name, section->opts, &values};
-    if (cel_conf_dump(section, 1, false, &first) != CEL_OK ||
+    if (cel_conf_dump(section, 1, CEL_CONF_YAML, &first) != CEL_OK ||
         cel_conf_parse("dump", first, strlen(first), &tree) != CEL_OK || cel_conf_read(tree, &again, 1) != CEL_OK ||
-        cel_conf_dump(&again, 1, false, &second) != CEL_OK || strcmp(first, second))
+        cel_conf_dump(&again, 1, CEL_CONF_YAML, &second) != CEL_OK || strcmp(first, second))
         abort();
     cel_free(first);
     cel_free(second);

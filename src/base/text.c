@@ -61,7 +61,9 @@ bool cel_text_to_real(const char *text, double *out) {
 
 void cel_text_from_real(double value, char out[CEL_REAL_TEXT]) {
     locale_t c, old = enter_c_locale(&c);
-    for (int precision = 1; precision <= 17; precision++) {
+    bool whole = fabs(value) < 1e15 && value == floor(value);
+    if (whole) snprintf(out, CEL_REAL_TEXT, "%.0f", value);
+    for (int precision = 1; !whole && precision <= 17; precision++) {
         snprintf(out, CEL_REAL_TEXT, "%.*g", precision, value);
         if (strtod(out, NULL) == value) break;
     }

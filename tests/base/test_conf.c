@@ -1,4 +1,6 @@
 /* Option tables and the settings tree: YAML in, checked structs out, the resolved dump, and every way to be wrong. */
+#include <jansson.h>
+
 #include "base/conf/conf.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -229,7 +231,7 @@ static void one_level_of_base(void **state) {
 
 static void dump_reads_back_to_the_same_bits(void **state) {
     (void)state;
-    const double values[] = {0.1, 1.0 / 3, 5e-324, 1, 0, 0.30000000000000004, 2.2250738585072014e-308, 1e-5, 0.025};
+    const double values[] = {0.1, 1.0 / 3, 5e-324, 1, 0, 0.30000000000000004, 2.2250738585072014e-308, 1e-5, 0.025, -0.0};
     const char *notes[] = {
         "",        "true", "1e3", "a \"b\" \\ c\n\t\x01", "\xc3\xbc\xe2\x80\xa8\xc2\x85\xef\xbb\xbf\xef\xbf\xbf z",
         " - x: #", "~"};
@@ -240,23 +242,27 @@ static void dump_reads_back_to_the_same_bits(void **state) {
         a.method.stages[1].share = values[(i + 1) % CEL_COUNT(values)];
         a.top.note = notes[i % CEL_COUNT(notes)];
         a.top.seed = INT64_MAX - 1;
-        for (int help = 0; help < 2; help++) {
+        for (int form = 0; form < CEL_CONF_JSON + 1; form++) { /* JSON is YAML, too */
             char *text, *again;
-            test_ok(cel_conf_dump(a.sections, 3, help, &text));
+            test_ok(cel_conf_dump(a.sections, 3, (cel_conf_form)form, &text));
             test_ok(read_text(&b, text));
             assert_memory_equal(&a.method.lr, &b.method.lr, sizeof(double));
             assert_memory_equal(&a.method.stages[1], &b.method.stages[1], sizeof(stage));
             assert_string_equal(a.top.note, b.top.note);
             assert_true(a.top.seed == b.top.seed && b.method.n_stages == 2);
-            test_ok(cel_conf_dump(b.sections, 3, help, &again));
+            test_ok(cel_conf_dump(b.sections, 3, (cel_conf_form)form, &again));
             assert_string_equal(text, again);
+            json_t *json = form == CEL_CONF_JSON ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+            if (form == CEL_CONF_JSON)
+                assert_string_equal(json_string_value(json_object_get(json, "note")), a.top.note);
+            json_decref(json);
             cel_free(text);
             cel_free(again);
             cel_conf_destroy(b.tree);
         }
         a.method.lr = 7;
         char *text;
-        test_fails(cel_conf_dump(a.sections, 3, false, &text), CEL_CONFIG,
+        test_fails(cel_conf_dump(a.sections, 3, CEL_CONF_YAML, &text), CEL_CONFIG,
                    "method.lr: expected a number from 0 to 1, found 7");
         cel_conf_destroy(a.tree);
     }
@@ -275,6 +281,10 @@ static void numbers_in_text(void **state) {
     char text[CEL_REAL_TEXT];
     cel_text_from_real(1, text);
     assert_string_equal(text, "1.0");
+    cel_text_from_real(-60, text);
+    assert_string_equal(text, "-60.0");
+    cel_text_from_real(-0.0, text);
+    assert_string_equal(text, "-0.0");
     cel_text_from_real(3e-4, text);
     assert_string_equal(text, "0.0003");
     cel_text_from_real(1e22, text);
@@ -307,7 +317,7 @@ static void each_failing_allocation_is_clean(void **state) {
         cel_status status = cel_conf_parse("r.yaml", text, strlen(text), &r.tree);
         if (status == CEL_OK) status = cel_conf_set(r.tree, "method.warmup=3");
         if (status == CEL_OK) status = cel_conf_read(r.tree, r.sections, 3);
-        if (status == CEL_OK) status = cel_conf_dump(r.sections, 3, true, &dump);
+        if (status == CEL_OK) status = cel_conf_dump(r.sections, 3, CEL_CONF_YAML_HELP, &dump);
         cel_mem_fail_at(0);
         assert_true(status == CEL_OK || status == CEL_NOMEM);
         failures += status == CEL_NOMEM;

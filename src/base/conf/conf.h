@@ -36,7 +36,8 @@ cel_status cel_conf_peek(const cel_conf *conf, const cel_section *sections, size
 /* Does the tree have `path` ("search.stages")? Defaults do not count. */
 bool cel_conf_has(const cel_conf *conf, const char *path);
 
-/* The structs as YAML, every setting spelt out, so that reading it gives the same bits. With `help` each line has its
- * range and meaning as a comment. Caller frees with cel_free. */
-cel_status cel_conf_dump(const cel_section *sections, size_t n, bool help, char **out);
+/* The structs as text, every setting spelt out. Reading the YAML again gives the same bits; with help each line has its range and
+ * meaning as a comment. Caller frees with cel_free. */
+typedef enum cel_conf_form { CEL_CONF_YAML, CEL_CONF_YAML_HELP, CEL_CONF_JSON } cel_conf_form;
+cel_status cel_conf_dump(const cel_section *sections, size_t n, cel_conf_form form, char **out);
 #endif

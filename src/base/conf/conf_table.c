@@ -362,7 +362,7 @@ static void put_bytes(out_text *t, const char *bytes, size_t n) {
 
 static void put(out_text *t, const char *text) { put_bytes(t, text, strlen(text)); }
 
-/* Always quoted; what YAML would not carry unchanged is escaped. The text is UTF-8 (it was read from YAML). */
+/* Always quoted, as JSON and as YAML; what YAML would not carry unchanged is escaped. The text is UTF-8 (it was read from YAML). */
 static void put_quoted(out_text *t, const char *text) {
     put(t, "\"");
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
@@ -374,9 +374,9 @@ static void put_quoted(out_text *t, const char *text) {
         if (*p == '"' || *p == '\\')
             snprintf(escape, sizeof escape, "\\%c", *p);
         else if (*p < 0x20 || *p == 0x7F)
-            snprintf(escape, sizeof escape, "\\x%02X", *p);
+            snprintf(escape, sizeof escape, "\\u%04X", (unsigned)*p);
         else if (next_line)
-            snprintf(escape, sizeof escape, "\\x%02X", *++p);
+            snprintf(escape, sizeof escape, "\\u%04X", (unsigned)*++p);
         else if (separator)
             snprintf(escape, sizeof escape, "\\u20%02X", p[2] == 0xA8 ? 0x28 : 0x29), p += 2;
         else if (mark)
@@ -388,6 +388,23 @@ static void put_quoted(out_text *t, const char *text) {
         put(t, escape);
     }
     put(t, "\"");
+}
+
+static void put_value(out_text *t, const cel_opt *o, const void *conf, bool json) {
+    char number[CEL_REAL_TEXT] = "";
+    if (o->kind == CEL_OPT_REAL)
+        cel_text_from_real(*(const double *)member_of(o, conf), number);
+    else if (o->kind == CEL_OPT_TEXT)
+        put_quoted(t, *(const char *const *)member_of(o, conf));
+    else if (o->kind == CEL_OPT_ENUM && json)
+        put_quoted(t, o->names[get_integer(o, conf)]);
+    else if (o->kind == CEL_OPT_ENUM)
+        put(t, o->names[get_integer(o, conf)]);
+    else if (o->kind == CEL_OPT_BOOL)
+        put(t, get_integer(o, conf) ? "true" : "false");
+    else
+        snprintf(number, sizeof number, "%lld", (long long)get_integer(o, conf));
+    put(t, number);
 }
 
 static void put_table(out_text *t, const cel_opt *opts, const void *conf, const char *indent, bool help);
@@ -411,25 +428,11 @@ static void put_list(out_text *t, const cel_opt *o, const void *conf, const char
 
 static void put_table(out_text *t, const cel_opt *opts, const void *conf, const char *indent, bool help) {
     for (const cel_opt *o = opts; o->kind != CEL_OPT_END; o++) {
-        char number[CEL_REAL_TEXT] = "";
         put(t, indent);
         put(t, o->name);
-        put(t, ":");
         bool empty = o->kind == CEL_OPT_LIST && !*(const int *)((const char *)conf + o->count_offset);
-        if (o->kind != CEL_OPT_LIST) put(t, " ");
-        if (o->kind == CEL_OPT_REAL)
-            cel_text_from_real(*(const double *)member_of(o, conf), number);
-        else if (o->kind == CEL_OPT_TEXT)
-            put_quoted(t, *(const char *const *)member_of(o, conf));
-        else if (o->kind == CEL_OPT_ENUM)
-            put(t, o->names[get_integer(o, conf)]);
-        else if (o->kind == CEL_OPT_BOOL)
-            put(t, get_integer(o, conf) ? "true" : "false");
-        else if (o->kind == CEL_OPT_LIST)
-            put(t, empty ? " []" : "");
-        else
-            snprintf(number, sizeof number, "%lld", (long long)get_integer(o, conf));
-        put(t, number);
+        put(t, o->kind != CEL_OPT_LIST ? ": " : empty ? ": []" : ":");
+        if (o->kind != CEL_OPT_LIST) put_value(t, o, conf, false);
         if (help) {
             char range[900];
             cel_opt_describe(o, range, sizeof range);
@@ -444,29 +447,66 @@ static void put_table(out_text *t, const cel_opt *opts, const void *conf, const 
     }
 }
 
+static void put_json_table(out_text *t, const cel_opt *opts, const void *conf, bool *first) {
+    for (const cel_opt *o = opts; o->kind != CEL_OPT_END; o++, *first = false) {
+        put(t, *first ? "" : ",");
+        put_quoted(t, o->name);
+        put(t, ":");
+        if (o->kind != CEL_OPT_LIST) {
+            put_value(t, o, conf, true);
+            continue;
+        }
+        int count = *(const int *)((const char *)conf + o->count_offset);
+        put(t, "[");
+        for (int i = 0; i < count; i++) {
+            bool item_first = true;
+            put(t, i ? ",{" : "{");
+            put_json_table(t, o->items, (const char *)member_of(o, conf) + (size_t)i * o->item_size, &item_first);
+            put(t, "}");
+        }
+        put(t, "]");
+    }
+}
+
 static bool seen_before(const cel_section *sections, size_t i) {
     for (size_t j = 0; j < i; j++)
         if (!strcmp(sections[j].name, sections[i].name)) return true;
     return false;
 }
 
-cel_status cel_conf_dump(const cel_section *sections, size_t n, bool help, char **out) {
+/* Every section once, with all its tables: `from` is its first entry. */
+static void put_section(out_text *t, const cel_section *sections, size_t n, size_t from, cel_conf_form form,
+                        bool *first) {
+    const char *name = sections[from].name;
+    bool top = !*name, json = form == CEL_CONF_JSON, headed = false, fresh = true;
+    for (size_t j = from; j < n; j++) {
+        if (strcmp(sections[j].name, name) || sections[j].opts[0].kind == CEL_OPT_END) continue;
+        if (!top && !headed) {
+            put(t, json && !*first ? "," : "");
+            if (json) put_quoted(t, name);
+            put(t, json ? ":{" : name);
+            put(t, json ? "" : ":\n");
+            headed = true;
+        }
+        if (json)
+            put_json_table(t, sections[j].opts, sections[j].conf, top ? first : &fresh);
+        else
+            put_table(t, sections[j].opts, sections[j].conf, top ? "" : "  ", form == CEL_CONF_YAML_HELP);
+    }
+    if (json && headed) put(t, "}");
+    if (headed) *first = false;
+}
+
+cel_status cel_conf_dump(const cel_section *sections, size_t n, cel_conf_form form, char **out) {
     for (size_t i = 0; i < n; i++) CEL_TRY(cel_opt_check(sections[i].name, sections[i].opts, sections[i].conf));
     out_text t = {0};
+    bool first = true;
+    put(&t, form == CEL_CONF_JSON ? "{" : "");
     for (int top = 1; top >= 0; top--) /* top-level settings first */
-        for (size_t i = 0; i < n; i++) {
-            if ((*sections[i].name == 0) != top || seen_before(sections, i)) continue;
-            bool headed = false;
-            for (size_t j = i; j < n; j++) {
-                if (strcmp(sections[j].name, sections[i].name) || sections[j].opts[0].kind == CEL_OPT_END) continue;
-                if (!top && !headed) {
-                    put(&t, sections[i].name);
-                    put(&t, ":\n");
-                    headed = true;
-                }
-                put_table(&t, sections[j].opts, sections[j].conf, top ? "" : "  ", help);
-            }
-        }
+        for (size_t i = 0; i < n; i++)
+            if ((*sections[i].name == 0) == top && !seen_before(sections, i))
+                put_section(&t, sections, n, i, form, &first);
+    put(&t, form == CEL_CONF_JSON ? "}" : "");
     put_bytes(&t, "", 1);
     if (t.failed) {
         cel_free(t.text);
