@@ -115,5 +115,7 @@ cel_val cel_nn_mixed_cell(cel_graph *g, cel_val x, cel_val weights, const cel_mi
         return cel_graph_error(g, CEL_SHAPE, "mixed cell: %d convolutions, expected at most %d",
                                cel_mixed_convs(attr, NULL), CEL_MIX_MAX_CONVS);
     c.channels = channels / attr->k;
+    int gates = attr->n_nodes * (attr->n_nodes - 1) / 2 * attr->n_cols; /* all exist, also those of candidates not live */
+    if (g->n_gates < gates) g->n_gates = gates;
     return fused ? fused_cell(&c, x) : plain(&c, x);
 }
