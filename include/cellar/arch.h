@@ -119,6 +119,8 @@ cel_status cel_genotype_derive(cel_arch_space space, const double *weights, cons
  * a JSON array of arrays; or a JSON line of a run's metrics ("concentration" and "live"). The number of entries must be
  * that of a space, which is thereby found. *matrix, *live: cel_free (live is all 1 where the text has none). */
 cel_status cel_choice_parse(const char *text, cel_arch_space *space, double **matrix, uint8_t **live);
+/* The same from a file, or from a run directory: the concentrations after `epoch`, -1 for the last that is finished. */
+cel_status cel_choice_read(const char *path, int epoch, cel_arch_space *space, double **matrix, uint8_t **live);
 
 /* --- pictures ---------------------------------------------------------------------------------------------------------*/
 

@@ -1,6 +1,7 @@
 /* Choice matrices: golden derivations and prunings, ties, masks, hostile matrices and their texts. */
 #include "support/test.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "cellar/arch.h"
 
@@ -189,10 +190,50 @@ static void matrix_texts(void **state) {
     }
 }
 
+static void write_text(const char *path, const char *text) {
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fwrite(text, 1, strlen(text), f);
+    fclose(f);
+}
+
+static void runs_and_files(void **state) {
+    (void)state;
+    char *dir = test_temp_dir(), *path = cel_path_join(dir, "metrics.jsonl");
+#define ROWS(a) "[1,2,3,4,5],[1,2,3,4,5],[1,2,3,4,5],[1,2,3,4,5],[1,2,3,4,5],[" a ",0,0,0,0]"
+    const char *lines = "{\"epoch\":0,\"concentration\":[" ROWS("1") "]}\n{\"epoch\":1,\"concentration\":[" ROWS(
+        "-1") "]}\n"
+              "{\"epoch\":2,\"concen";
+    double *m;
+    uint8_t *live;
+    cel_arch_space space;
+    test_fails(cel_choice_read(dir, -1, &space, &m, &live), CEL_NOTFOUND, "metrics.jsonl");
+    write_text(path, lines);
+    test_ok(cel_choice_read(dir, -1, &space, &m, &live)); /* the torn line does not count */
+    assert_true(m[25] == -1);
+    cel_free(m);
+    cel_free(live);
+    test_ok(cel_choice_read(dir, 0, &space, &m, &live));
+    assert_true(m[25] == 1);
+    cel_free(m);
+    cel_free(live);
+    test_fails(cel_choice_read(dir, 2, &space, &m, &live), CEL_NOTFOUND, "no epoch 2");
+    write_text(path, "{\"epoch\":0");
+    test_fails(cel_choice_read(dir, -1, &space, &m, &live), CEL_FORMAT, "no epoch is finished");
+    write_text(path, "1 2 3 4 5\n1 2 3 4 5\n1 2 3 4 5\n1 2 3 4 5\n1 2 3 4 5\n7 2 3 4 5\n");
+    test_ok(cel_choice_read(path, -1, &space, &m, &live));
+    assert_true(m[25] == 7);
+    cel_free(m);
+    cel_free(live);
+    cel_free(path);
+    test_temp_dir_remove(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nb201_golden),         cmocka_unit_test(darts_golden),     cmocka_unit_test(prune_golden),
         cmocka_unit_test(ties_go_to_the_first), cmocka_unit_test(hostile_matrices), cmocka_unit_test(matrix_texts),
+        cmocka_unit_test(runs_and_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -159,6 +159,7 @@ static void metrics_say_what_they_are(void **state) {
     assert_int_equal(metric("cifar10 test 200"), metric("cifar10_test_200"));
     assert_int_equal(metric(" ImageNet16-120/valid, 12"), metric("imagenet16_valid_12"));
     assert_int_equal(metric("cifar10-valid valid 12"), metric("cifar10_valid_12"));
+    assert_int_equal(metric("CIFAR100_TEST_12"), metric("cifar100_test_12"));
 }
 
 static void what_is_not_there_is_refused(void **state) {
@@ -176,8 +177,10 @@ static void what_is_not_there_is_refused(void **state) {
         {"cifar10 test 200 x", "no metric"},
         {"cifar10 test 99999999999999999999", "no metric"},
         {"cifar10 test -200", "no metric"},
-        {"cifar10_test_20", "did you mean cifar10_test_200?"},
-        {"CIFAR10_TEST_200", "did you mean cifar10_test_200?"},
+        {"cifar10_valid_200",
+         "no accuracy of cifar10 on valid after 200 epochs; of this data set it has cifar10 test 200"},
+        {"cifar10_test_20", "no accuracy of cifar10 on test after 20 epochs"},
+        {"params_cifar1", "did you mean params_cifar10?"},
         {"", "no metric \"\""},
     };
     int m;

@@ -224,7 +224,7 @@ cel_status cel_table_find_latency(const cel_table *table, const char *device, in
 }
 
 static bool three_words(const char *text, char word[3][32]) {
-    static const char apart[] = " \t,/";
+    static const char apart[] = " \t,/_";
     for (int i = 0; i < 3; i++) {
         text += strspn(text, apart);
         size_t n = strcspn(text, apart);
