@@ -5,8 +5,15 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "support/golden_net.h"
 
 const golden_kind golden_kinds[] = {
+    {"nb201_super_masked_*.safetensors", golden_nb201_masked},
+    {"nb201_super_c*_k*.safetensors", golden_nb201_super},
+    {"nb201_gdas_*.safetensors", golden_nb201_gdas},
+    {"nb201_wider_*.safetensors", golden_nb201_wider},
+    {"nb201_discrete_c*.safetensors", golden_nb201_discrete},
+    {"trace_*.safetensors", golden_trace},
     {"optim_sgd*.csv", golden_optim_sgd},
     {"optim_adam*.csv", golden_optim_adam},
     {"optim_quadratic*.safetensors", golden_optim_quadratic},

@@ -1,0 +1,486 @@
+/* The driver: the bilevel loop over epochs and stages, and everything it must remember; see include/cellar/search.h.
+ *
+ * The order within a step (architecture, then weights), both running statistics moving in both, and the architecture batch drawn
+ * afresh each step are those of DrNAS' code (arXiv:2006.10355). */
+#include "cellar/search.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "data/loader.h"
+#include "nas/search/settings.h"
+#include "nas/search/supernet.h"
+#include "train/meter.h"
+#include "train/schedule.h"
+
+enum { WEIGHTS, ARCH };
+
+struct cel_search {
+    const cel_settings *settings;
+    const cel_dataset *data;
+    const cel_table *table;
+    cel_pool *pool;
+    const cel_backend *backend;
+    cel_net_shape shape;
+    cel_split split;
+    cel_loader *loader[2], *valid_loader;
+    cel_policy *policy;
+    cel_supernet *net;
+    int64_t n_steps;
+    int n_epochs;
+
+    /* Saved. */
+    int64_t epoch, step, stage; /* what comes next; stage is that of `net` */
+    int64_t stream[2][2];       /* the loaders' next (epoch, batch) */
+    cel_meter train, valid;
+    double norm_sum;
+
+    double *concentration, *sampled, *scores;
+    double saved_at_s;
+};
+
+const cel_method *cel_search_method(int i) {
+    int n = 0;
+    while (cel_methods[n]) n++;
+    return i >= 0 && i < n ? cel_methods[i] : NULL;
+}
+
+const cel_space *cel_search_space(int i) {
+    int n = 0;
+    while (cel_spaces[n]) n++;
+    return i >= 0 && i < n ? cel_spaces[i] : NULL;
+}
+
+static const cel_search_stage *stage_of(const cel_search *s) { return &s->settings->search.stages[s->stage]; }
+
+static cel_status make_net(cel_search *s, cel_supernet **out) {
+    const cel_settings *settings = s->settings;
+    cel_supernet_conf conf = {.space = settings->space,
+                              .space_conf = settings->space_conf,
+                              .shape = s->shape,
+                              .form = {.k = stage_of(s)->k,
+                                       .live = s->policy->live,
+                                       .fused = settings->search.fused,
+                                       .straight_through = settings->method->straight_through},
+                              .backend = s->backend,
+                              .pool = s->pool,
+                              .seed = (uint64_t)settings->search.seed,
+                              .clip_arch = settings->train.clip_arch,
+                              .validate = settings->search.validate};
+    return cel_supernet_create(&conf, s->policy->n_params, out);
+}
+
+/* Prunes, builds the next network and carries everything over. */
+static cel_status next_stage(cel_search *s, int stage) {
+    cel_supernet *net = NULL;
+    int keep = cel_settings_ops(s->settings, stage);
+    s->stage = stage;
+    if (keep < cel_settings_ops(s->settings, stage - 1)) CEL_TRY(s->policy->method->prune(s->policy, keep));
+    CEL_TRY(make_net(s, &net));
+    cel_widen_seed seed = {.seed = (uint64_t)s->settings->search.seed, .stage = stage};
+    cel_status status = cel_supernet_carry(s->net, net, cel_widen_draw_random, &seed);
+    if (status != CEL_OK) {
+        cel_supernet_destroy(net);
+        return cel_status_pass(status, __FILE__, __LINE__);
+    }
+    cel_supernet_destroy(s->net);
+    s->net = net;
+    return CEL_OK;
+}
+
+static cel_status open_loaders(cel_search *s) {
+    const cel_settings *settings = s->settings;
+    cel_loader_conf conf = {
+        .seed = (uint64_t)settings->search.seed,
+        .data = s->data,
+        .part = s->split.part,
+        .batch = settings->train.batch,
+        .drop_last = true,
+        .augment = {.pad = settings->data.pad, .flip = settings->data.flip, .cutout = settings->data.cutout}};
+    conf.name = "weights";
+    conf.index = s->split.index[WEIGHTS];
+    conf.n_index = s->split.n[WEIGHTS];
+    conf.order = CEL_ORDER_SHUFFLE;
+    CEL_TRY(cel_loader_create(&conf, &s->loader[WEIGHTS]));
+    conf.name = "arch";
+    conf.index = s->split.index[ARCH];
+    conf.n_index = s->split.n[ARCH];
+    conf.order = CEL_ORDER_FRESH;
+    CEL_TRY(cel_loader_create(&conf, &s->loader[ARCH]));
+    if (settings->search.validate) {
+        conf.name = "valid";
+        conf.order = CEL_ORDER_FIXED;
+        conf.augment = (cel_augment){0};
+        CEL_TRY(cel_loader_create(&conf, &s->valid_loader));
+    }
+    s->n_steps = cel_loader_batches(s->loader[WEIGHTS]);
+    return CEL_OK;
+}
+
+static cel_status create(cel_search *s, int threads) {
+    const cel_settings *settings = s->settings;
+    cel_dataset_info info = cel_dataset_get_info(s->data);
+    s->shape = (cel_net_shape){settings->train.batch, info.channels, info.height, info.width, info.n_classes};
+    CEL_TRY(cel_settings_check(settings, &s->shape));
+    s->backend = cel_backend_find(settings->search.backend);
+    if (!s->backend)
+        return CEL_FAIL(CEL_CONFIG, "search.backend: there is no \"%s\"; cpu and ref are there",
+                        settings->search.backend);
+    const char *reason = s->backend->unavailable ? s->backend->unavailable() : NULL;
+    if (reason)
+        return CEL_FAIL(CEL_UNSUPPORTED, "search.backend: %s cannot run here: %s; ref always can", s->backend->name,
+                        reason);
+    CEL_TRY(cel_pool_create(threads, &s->pool));
+    cel_split_conf split = {.kind = (cel_split_kind)settings->data.split,
+                            .seed = (uint64_t)settings->search.seed,
+                            .limit = settings->data.limit,
+                            .limit_per_class = settings->data.limit_per_class};
+    CEL_TRY(cel_split_init(s->data, &split, &s->split));
+    for (int i = 0; i < 2; i++)
+        if (s->split.n[i] < settings->train.batch)
+            return CEL_FAIL(CEL_CONFIG, "train.batch: %d, but the %s' split has only %d images", settings->train.batch,
+                            i == WEIGHTS ? "weights" : "architecture", s->split.n[i]);
+    CEL_TRY(open_loaders(s));
+    CEL_TRY(cel_policy_create(settings->method, settings->space->choices(), settings->method_conf,
+                              (uint64_t)settings->search.seed, &s->policy));
+    size_t n = (size_t)s->policy->choices->n_entries;
+    CEL_ALLOC(s->concentration, n);
+    CEL_ALLOC(s->scores, n);
+    CEL_ALLOC(s->sampled, (size_t)settings->search.sampled + 1);
+    int all = 0;
+    for (int c = 0; c < s->policy->choices->n; c++)
+        if (s->policy->choices->choice[c].n > all) all = s->policy->choices->choice[c].n;
+    int keep = cel_settings_ops(settings, 0);
+    if (keep < all) CEL_TRY(s->policy->method->prune(s->policy, keep));
+    return make_net(s, &s->net);
+}
+
+cel_status cel_search_create(const struct cel_settings *settings, const cel_dataset *data, const cel_table *table,
+                             int threads, cel_search **out) {
+    cel_search *s;
+    CEL_ALLOC(s, 1);
+    s->settings = settings;
+    s->data = data;
+    s->table = table;
+    s->n_epochs = cel_settings_epochs(settings);
+    cel_status status = create(s, threads);
+    if (status != CEL_OK) {
+        cel_search_destroy(s);
+        return cel_status_pass(status, __FILE__, __LINE__);
+    }
+    *out = s;
+    return CEL_OK;
+}
+
+void cel_search_destroy(cel_search *s) {
+    if (!s) return;
+    cel_loader_destroy(s->loader[WEIGHTS]);
+    cel_loader_destroy(s->loader[ARCH]);
+    cel_loader_destroy(s->valid_loader);
+    cel_supernet_destroy(s->net);
+    cel_policy_destroy(s->policy);
+    cel_split_fini(&s->split);
+    cel_pool_destroy(s->pool);
+    cel_free(s->concentration);
+    cel_free(s->scores);
+    cel_free(s->sampled);
+    cel_free(s);
+}
+
+/* ---- what is remembered ---- */
+
+/* Everything whose shape does not depend on the stage. */
+static cel_status list_fixed(cel_search *s, cel_state *state) {
+    CEL_TRY(cel_state_add(state, CEL_STATE_I64, &s->epoch, 0, NULL, "search.epoch"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_I64, &s->step, 0, NULL, "search.step"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_I64, &s->stage, 0, NULL, "search.stage"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_I64, s->stream, 2, (int64_t[]){2, 2}, "search.streams"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->train, 1, (int64_t[]){3}, "search.train_meter"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->valid, 1, (int64_t[]){3}, "search.valid_meter"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->norm_sum, 0, NULL, "search.norm_sum"));
+    return cel_policy_save(s->policy, state);
+}
+_Static_assert(sizeof(cel_meter) == 3 * sizeof(double), "a meter is saved as three numbers");
+
+static cel_status save(cel_search *s, const cel_search_observer *observer, bool epoch_end) {
+    if (!observer->save) return CEL_OK;
+    cel_state state = {0};
+    for (int i = 0; i < 2; i++) cel_loader_tell(s->loader[i], &s->stream[i][0], &s->stream[i][1]);
+    cel_status status = list_fixed(s, &state);
+    if (status == CEL_OK) status = cel_supernet_save(s->net, &state);
+    if (status == CEL_OK) status = observer->save(observer->ctx, s->epoch * s->n_steps + s->step, epoch_end, &state);
+    cel_state_fini(&state);
+    s->saved_at_s = cel_clock_s();
+    return status;
+}
+
+static cel_status check_position(const cel_search *s) {
+    if (s->epoch < 0 || s->epoch > s->n_epochs || s->step < 0 || s->step >= s->n_steps || s->stage < 0 ||
+        s->stage >= s->settings->search.n_stages)
+        return CEL_FAIL(
+            CEL_FORMAT,
+            "checkpoint: epoch %lld, step %lld, stage %lld do not fit a search of %d epochs of %lld steps in %d "
+            "stages: it was written with another recipe or other data",
+            (long long)s->epoch, (long long)s->step, (long long)s->stage, s->n_epochs, (long long)s->n_steps,
+            s->settings->search.n_stages);
+    const cel_choices *choices = s->policy->choices;
+    for (int c = 0; c < choices->n; c++) {
+        int live = 0;
+        for (int i = 0; i < choices->choice[c].n; i++) {
+            uint8_t on = s->policy->live[choices->choice[c].first + i];
+            if (on > 1) return CEL_FAIL(CEL_FORMAT, "checkpoint: policy.live holds %d, expected 0 or 1", on);
+            live += on;
+        }
+        if (!live)
+            return CEL_FAIL(CEL_FORMAT, "checkpoint: policy.live leaves no operation on edge %s",
+                            choices->choice[c].name);
+    }
+    return CEL_OK;
+}
+
+cel_status cel_search_restore(cel_search *s, cel_search_fill *fill, void *ctx) {
+    cel_state state = {0};
+    cel_status status = list_fixed(s, &state);
+    if (status == CEL_OK) status = fill(ctx, &state, false);
+    if (status == CEL_OK) status = check_position(s);
+    if (status == CEL_OK) {
+        cel_supernet_destroy(s->net);
+        s->net = NULL;
+        status = make_net(s, &s->net);
+    }
+    if (status == CEL_OK) status = cel_supernet_save(s->net, &state);
+    if (status == CEL_OK) status = fill(ctx, &state, true);
+    cel_state_fini(&state);
+    for (int i = 0; i < 2 && status == CEL_OK; i++)
+        status = cel_loader_seek(s->loader[i], s->stream[i][0], s->stream[i][1]);
+    return status == CEL_OK ? CEL_OK : cel_status_pass(status, __FILE__, __LINE__);
+}
+
+/* ---- an epoch's record ---- */
+
+static const char *table_dataset(const cel_search *s) {
+    const char *name = cel_dataset_get_info(s->data).name;
+    if (!strncmp(name, "cifar100", 8)) return "cifar100";
+    if (!strncmp(name, "imagenet16", 10) || !strncmp(name, "imagenet-16", 11)) return "imagenet16";
+    return "cifar10";
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of a sorted list, between neighbours. */
+static double quantile(const double *sorted, int n, double q) {
+    double at = q * (n - 1);
+    int low = (int)at;
+    return low + 1 < n ? sorted[low] + (at - low) * (sorted[low + 1] - sorted[low]) : sorted[low];
+}
+
+/* The figure of DrNAS' README: what architectures drawn from the distribution are worth. A stream of its own, so that watching does
+ * not change the search. */
+static cel_status sample_band(cel_search *s, cel_search_epoch *record) {
+    int n = s->settings->search.sampled, metric;
+    if (!n) return CEL_OK;
+    record->sampled.dataset = table_dataset(s);
+    CEL_TRY(cel_table_find_accuracy(s->table, record->sampled.dataset, "test", 200, &metric));
+    cel_rng rng = cel_rng_at((uint64_t)s->settings->search.seed, "search.sampled", (uint64_t)s->epoch, 0);
+    double sum = 0;
+    for (int i = 0; i < n; i++) {
+        cel_genotype genotype;
+        int index;
+        s->policy->method->draw(s->policy, &rng, s->scores);
+        CEL_TRY(cel_space_derive(s->settings->space, s->scores, s->policy->live, &genotype));
+        CEL_TRY(cel_table_find(s->table, &genotype, &index));
+        s->sampled[i] = cel_table_value(s->table, metric, index);
+        sum += s->sampled[i];
+    }
+    qsort(s->sampled, (size_t)n, sizeof *s->sampled, compare);
+    record->sampled.n = n;
+    record->sampled.min = s->sampled[0];
+    record->sampled.max = s->sampled[n - 1];
+    record->sampled.mean = sum / n;
+    record->sampled.q25 = quantile(s->sampled, n, 0.25);
+    record->sampled.q75 = quantile(s->sampled, n, 0.75);
+    return CEL_OK;
+}
+
+static cel_status look_up(cel_search *s, cel_search_epoch *record) {
+    static const char *const datasets[CEL_SEARCH_TABLES] = {"cifar10", "cifar100", "imagenet16"};
+    if (!s->table) return CEL_OK;
+    CEL_TRY(cel_table_find(s->table, &record->genotype, &record->index));
+    for (int i = 0; i < CEL_SEARCH_TABLES; i++) {
+        int metric;
+        CEL_TRY(cel_table_find_accuracy(s->table, datasets[i], "test", 200, &metric));
+        record->table[i].dataset = datasets[i];
+        record->table[i].test = cel_table_value(s->table, metric, record->index);
+        record->table[i].rank = cel_table_rank(s->table, metric, record->index);
+    }
+    record->n_tables = CEL_SEARCH_TABLES;
+    return sample_band(s, record);
+}
+
+static bool arch_active(const cel_search *s, int first) {
+    return s->settings->method->gradient && s->epoch - first >= stage_of(s)->warmup;
+}
+
+static cel_status record(cel_search *s, const cel_search_observer *observer, int first, double lr, double seconds) {
+    const cel_settings *settings = s->settings;
+    bool active = arch_active(s, first);
+    cel_search_epoch r = {.epoch = (int)s->epoch,
+                          .n_epochs = s->n_epochs,
+                          .stage = (int)s->stage,
+                          .n_stages = settings->search.n_stages,
+                          .k = stage_of(s)->k,
+                          .ops_kept = cel_settings_ops(settings, (int)s->stage),
+                          .train_loss = cel_meter_loss(&s->train),
+                          .train_acc = cel_meter_accuracy(&s->train),
+                          .has_valid = s->valid.images > 0,
+                          .valid_loss = cel_meter_loss(&s->valid),
+                          .valid_acc = cel_meter_accuracy(&s->valid),
+                          .lr = lr,
+                          .arch_active = active,
+                          .grad_norm = s->norm_sum / (double)s->n_steps,
+                          .entropy = cel_policy_entropy(s->policy),
+                          .index = -1,
+                          .choices = s->policy->choices,
+                          .concentration = s->concentration,
+                          .live = s->policy->live,
+                          .images = s->n_steps * settings->train.batch * (active ? 2 : 1),
+                          .seconds = seconds};
+    if (active && s->policy->method->lr) r.arch_lr = s->policy->method->lr(s->policy);
+    CEL_TRY(cel_search_genotype(s, &r.genotype));
+    cel_genotype_format(&r.genotype, r.text);
+    r.hash = cel_genotype_hash(&r.genotype);
+    CEL_TRY(settings->space->cost(settings->space_conf, &s->shape, &r.genotype, &r.cost));
+    cel_policy_report(s->policy, s->concentration);
+    CEL_TRY(look_up(s, &r));
+    return observer->epoch ? observer->epoch(observer->ctx, &r) : CEL_OK;
+}
+
+cel_status cel_search_genotype(const cel_search *s, cel_genotype *out) {
+    cel_policy_scores(s->policy, s->scores);
+    return cel_space_derive(s->settings->space, s->scores, s->policy->live, out);
+}
+
+/* ---- the loop ---- */
+
+static double learning_rate(const cel_search *s, int first) {
+    const cel_train_conf *train = &s->settings->train;
+    double at = (double)s->epoch + (train->lr_per_step ? (double)s->step / (double)s->n_steps : 0);
+    return cel_schedule_cosine(at, s->n_epochs, train->lr, train->lr_min, train->lr_restart ? first : 0);
+}
+
+static cel_status one_step(cel_search *s, int first) {
+    const cel_train_conf *train = &s->settings->train;
+    cel_at at = {.epoch = (int)s->epoch, .n_epochs = s->n_epochs, .stage = (int)s->stage, .step = s->step};
+    cel_half_step half;
+    cel_batch batch;
+    if (arch_active(s, first)) {
+        at.phase = CEL_PHASE_ARCH;
+        cel_loader_next(s->loader[ARCH], &batch);
+        CEL_TRY(cel_supernet_arch_step(s->net, s->policy, &at, batch.images, batch.labels, &half));
+        if (!s->settings->search.validate) cel_meter_add(&s->valid, half.loss, half.correct, batch.n);
+    }
+    at.phase = CEL_PHASE_WEIGHT;
+    cel_sgd sgd = {learning_rate(s, first), train->momentum, train->weight_decay, train->nesterov};
+    cel_loader_next(s->loader[WEIGHTS], &batch);
+    CEL_TRY(cel_supernet_weight_step(s->net, s->policy, &at, &sgd, train->clip, batch.images, batch.labels, &half));
+    cel_meter_add(&s->train, half.loss, half.correct, batch.n);
+    s->norm_sum += half.norm;
+    return CEL_OK;
+}
+
+static cel_status validate(cel_search *s) {
+    cel_at at = {.phase = CEL_PHASE_VALID, .epoch = (int)s->epoch, .n_epochs = s->n_epochs, .stage = (int)s->stage};
+    s->valid = (cel_meter){0};
+    CEL_TRY(cel_loader_seek(s->valid_loader, 0, 0));
+    for (int n = cel_loader_batches(s->valid_loader); at.step < n; at.step++) {
+        cel_half_step half;
+        cel_batch batch;
+        cel_loader_next(s->valid_loader, &batch);
+        CEL_TRY(cel_supernet_validate(s->net, s->policy, &at, batch.images, batch.labels, &half));
+        cel_meter_add(&s->valid, half.loss, half.correct, batch.n);
+    }
+    return CEL_OK;
+}
+
+static bool stop_asked(cel_search *s, const cel_search_observer *observer, bool active) {
+    if (!observer->step) return false;
+    double steps = (double)s->n_steps;
+    cel_search_progress p = {.epoch = (int)s->epoch,
+                             .n_epochs = s->n_epochs,
+                             .stage = (int)s->stage,
+                             .n_stages = s->settings->search.n_stages,
+                             .step = s->step,
+                             .n_steps = s->n_steps,
+                             .done = ((double)s->epoch + (double)s->step / steps) / s->n_epochs,
+                             .loss = cel_meter_loss(&s->train),
+                             .accuracy = cel_meter_accuracy(&s->train),
+                             .arch_active = active};
+    return observer->step(observer->ctx, &p);
+}
+
+static cel_status interrupted(const cel_search *s) {
+    return CEL_FAIL(CEL_INTERRUPTED,
+                    "interrupted in epoch %lld at step %lld of %lld; the checkpoint is written, go on with --resume",
+                    (long long)s->epoch, (long long)s->step, (long long)s->n_steps);
+}
+
+static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, bool *stop) {
+    int first, stage = cel_settings_stage(s->settings, (int)s->epoch, &first);
+    double start = cel_clock_s(), every = s->settings->search.checkpoint_s;
+    if (stage != s->stage) CEL_TRY(next_stage(s, stage));
+    while (s->step < s->n_steps) {
+        CEL_TRY(one_step(s, first));
+        s->step++;
+        *stop = stop_asked(s, observer, arch_active(s, first)) || *stop;
+        if (s->step == s->n_steps) break;
+        if (*stop) {
+            CEL_TRY(save(s, observer, false));
+            return interrupted(s);
+        }
+        if (every > 0 && cel_clock_s() - s->saved_at_s >= every) CEL_TRY(save(s, observer, false));
+    }
+    if (s->valid_loader) CEL_TRY(validate(s));
+    s->step = 0;
+    CEL_TRY(record(s, observer, first, learning_rate(s, first), cel_clock_s() - start));
+    s->train = s->valid = (cel_meter){0};
+    s->norm_sum = 0;
+    s->epoch++;
+    return save(s, observer, true);
+}
+
+cel_status cel_search_run(cel_search *s, const cel_search_observer *observer) {
+    bool stop = false;
+    s->saved_at_s = cel_clock_s();
+    while (s->epoch < s->n_epochs) {
+        CEL_TRY(one_epoch(s, observer, &stop));
+        if (stop && s->epoch < s->n_epochs) return interrupted(s);
+    }
+    return CEL_OK;
+}
+
+cel_status cel_search_get_info(const cel_search *s, cel_search_info *out) {
+    cel_exec_memory memory;
+    int n_slots;
+    const cel_slot *slots = cel_exec_param_slots(s->net->exec, &n_slots);
+    CEL_TRY(cel_exec_plan(s->net->exec, &memory));
+    *out = (cel_search_info){.method = s->settings->method->name,
+                             .space = s->settings->space->name,
+                             .backend = s->backend->name,
+                             .threads = cel_pool_threads(s->pool),
+                             .stage = (int)s->stage,
+                             .n_epochs = s->n_epochs,
+                             .epochs_done = (int)s->epoch,
+                             .n_steps = s->n_steps,
+                             .flops_forward = cel_graph_flops(s->net->graph, NULL),
+                             .n_images = {s->split.n[WEIGHTS], s->split.n[ARCH]}};
+    for (int i = 0; i < n_slots; i++) out->params += (int64_t)slots[i].count;
+    out->memory_bytes = 2 * memory.param_bytes + memory.grad_bytes + memory.state_bytes + memory.input_bytes +
+                        memory.temp_bytes + memory.work_bytes;
+    return CEL_OK;
+}

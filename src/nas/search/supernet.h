@@ -1,0 +1,80 @@
+/* The supernet of one progressive stage, ready to step: its graph, executor and programs, the weights' momentum, and the two
+ * half-steps of bilevel search (DARTS, arXiv:1806.09055, first order; DrNAS, arXiv:2006.10355).
+ *
+ * Each half-step computes only what it uses: the architecture's the gradient by the edge weights and none by the network's, the weights'
+ * the other way round (but for clip_arch). Nothing is allocated after creation. */
+#ifndef CEL_NAS_SUPERNET_H
+#define CEL_NAS_SUPERNET_H
+#include "engine/exec/exec.h"
+#include "nas/search/policy.h"
+#include "nas/space/space.h"
+#include "train/optim.h"
+
+typedef struct cel_supernet_conf {
+    const cel_space *space;
+    const void *space_conf;
+    cel_net_shape shape;
+    cel_supernet_form form; /* live: NULL = all */
+    const cel_backend *backend;
+    cel_pool *pool;
+    uint64_t seed;
+    bool clip_arch; /* the weight half-step computes the architecture's gradient too, for the clipped norm */
+    bool validate;  /* there is a validation program */
+} cel_supernet_conf;
+
+typedef struct cel_supernet {
+    const cel_space *space;
+    cel_graph *graph;
+    cel_exec *exec;
+    cel_pool *pool;
+    cel_net net;
+    int n_entries, batch;
+    bool clip_arch;
+    uint64_t seed;
+    int arch_program, weight_program, valid_program;
+    cel_val dweights[CEL_NET_MAX_GROUPS];
+    cel_pieces pieces;
+    float *momentum; /* laid out like the parameters */
+    size_t n_floats;
+    double *weights, *dweights_now, *grad, *mean, *mean2; /* entries, entries, parameters of the method */
+    float *group;
+    uint8_t *gates;
+} cel_supernet;
+
+cel_status cel_supernet_create(const cel_supernet_conf *conf, int n_params, cel_supernet **out);
+void cel_supernet_destroy(cel_supernet *net);
+/* Lists "weights.NAME", "momentum.NAME" and "statistics.NAME". */
+cel_status cel_supernet_save(cel_supernet *net, cel_state *state);
+
+typedef struct cel_half_step {
+    double loss;         /* cross entropy, mean over the batch (and the draws) */
+    double penalty;      /* the method's regulariser, before the step */
+    double correct;      /* hits (mean over the draws) */
+    double norm;         /* weight half-step: norm that was clipped */
+    double norm_weights; /* the same without the architecture's part */
+} cel_half_step;
+/* images: batch x channels x height x width, labels: batch. CEL_DIVERGED when a loss or norm is not finite: nothing has moved then but
+ * the running statistics. */
+cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
+                                  const int32_t *labels, cel_half_step *out);
+cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
+                                    double clip, const float *images, const int32_t *labels, cel_half_step *out);
+/* A forward pass in evaluation mode with the mean architecture weights. */
+cel_status cel_supernet_validate(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
+                                 const int32_t *labels, cel_half_step *out);
+/* Sets the architecture's inputs and gates for the next run: an entry of weight 0 is off. */
+void cel_supernet_set_weights(cel_supernet *net, const double *weights, const uint8_t *gates);
+
+/* Fills index[0..n-1] with channels 0 .. have-1 of `layer`, along its outputs or its inputs. */
+typedef void cel_widen_draw(void *ctx, const char *layer, bool in, int have, int32_t *index, int n);
+/* From one stage to the next: copies weights, momentum and statistics by name; what has grown copies channels, those of the
+ * draw, along the inputs, then along the outputs (Net2WiderNet, Chen et al., arXiv:1511.05641, without its division by the number of
+ * copies, as in DrNAS). */
+cel_status cel_supernet_carry(const cel_supernet *from, cel_supernet *to, cel_widen_draw *draw, void *ctx);
+/* The draw of a search; ctx: a cel_widen_seed. */
+typedef struct cel_widen_seed {
+    uint64_t seed;
+    int stage;
+} cel_widen_seed;
+cel_widen_draw cel_widen_draw_random;
+#endif
