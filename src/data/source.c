@@ -55,7 +55,7 @@ cel_status cel_dataset_begin(const cel_source *s, const char *path, cel_dataset 
 }
 
 static cel_status open_at(const cel_source *s, const char *path, cel_dataset **out) {
-    cel_dataset *d;
+    cel_dataset *d = NULL;
     CEL_TRY(cel_dataset_begin(s, path, &d));
     cel_status status = s->open(s, path, d);
     if (status == CEL_OK) status = cel_dataset_finish(d);

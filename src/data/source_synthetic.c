@@ -79,7 +79,7 @@ cel_status cel_dataset_synthetic(const cel_synthetic *w, cel_dataset **out) {
                             checks[i].least, checks[i].most, checks[i].value);
     cel_source shape = cel_source_synthetic;
     shape.channels = w->channels, shape.height = w->height, shape.width = w->width, shape.n_classes = w->n_classes;
-    cel_dataset *d;
+    cel_dataset *d = NULL;
     CEL_TRY(cel_dataset_begin(&shape, "", &d));
     cel_status status = fill(w, d);
     if (status == CEL_OK) status = cel_dataset_finish(d);

@@ -110,7 +110,10 @@ static int count(const char *const *list) {
 
 static void write_file(const char *dir, const char *name, const buffer *b) {
     char *path = cel_path_join(dir, name);
-    test_ok(cel_file_write_atomic(path, b->data ? b->data : "", b->n));
+    FILE *f = fopen(path, "wb"); /* hundreds of files: not synced one by one */
+    assert_non_null(f);
+    assert_int_equal(fwrite(b->data, 1, b->n, f), b->n);
+    assert_int_equal(fclose(f), 0);
     cel_free(path);
 }
 
@@ -395,7 +398,7 @@ static void archives_may_be_damaged(void **state) {
          at += n / 200 + 1) { /* also where it would only change a pixel; the first bytes hold a time */
         if (at >= 4 && at < 10) continue;
         data[at] ^= 0x55;
-        test_ok(cel_file_write_atomic(tar, data, n));
+        write_file(dir, "x.tar.gz", &(buffer){.data = data, .n = n});
         assert_int_equal(cel_dataset_open(s->name, tar, &d), CEL_FORMAT);
         data[at] ^= 0x55;
     }
