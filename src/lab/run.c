@@ -1,0 +1,218 @@
+/* A run: the driver of a search (nas/search) with the run directory as its observer. */
+#include "cellar/run.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "engine/backend/cpu/cpu.h"
+#include "lab/recipe.h"
+#include "lab/rundir.h"
+
+typedef struct {
+    const cel_run_options *options;
+    cel_rundir *dir;
+} observer;
+
+/* ---- records ---- */
+
+/* Every number must be one: JSON knows neither NaN nor infinity, and a field that is silently missing would mislead. */
+static void put_real(json_t *object, const char *key, double value, const char **bad) {
+    if (json_object_set_new(object, key, json_real(value)) != 0 && !*bad) *bad = key;
+}
+
+static json_t *table_of(const cel_search_epoch *e, const char **bad) {
+    json_t *table = json_object();
+    for (int i = 0; i < e->n_tables; i++) {
+        json_t *entry = json_object();
+        put_real(entry, "test", e->table[i].test, bad);
+        json_object_set_new(entry, "rank", json_integer(e->table[i].rank));
+        json_object_set_new(table, e->table[i].dataset, entry);
+    }
+    return table;
+}
+
+static json_t *sampled_of(const cel_search_epoch *e, const char **bad) {
+    json_t *s = json_pack("{s:i, s:s}", "n", e->sampled.n, "dataset", e->sampled.dataset);
+    put_real(s, "min", e->sampled.min, bad);
+    put_real(s, "max", e->sampled.max, bad);
+    put_real(s, "mean", e->sampled.mean, bad);
+    put_real(s, "q25", e->sampled.q25, bad);
+    put_real(s, "q75", e->sampled.q75, bad);
+    return s;
+}
+
+/* A row for each choice: of its concentrations, or of what is live. */
+static json_t *rows_of(const cel_search_epoch *e, bool live, const char **bad) {
+    json_t *rows = json_array();
+    for (int c = 0; c < e->choices->n; c++) {
+        const cel_choice *choice = &e->choices->choice[c];
+        json_t *row = json_array();
+        for (int i = choice->first; i < choice->first + choice->n; i++)
+            if (json_array_append_new(row, live ? json_integer(e->live[i]) : json_real(e->concentration[i])) != 0)
+                *bad = "concentration";
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+static void put_cost_fields(json_t *m, const cel_search_epoch *e, const char **bad) {
+    double seconds = e->seconds > 0 ? e->seconds : 1e-9;
+    put_real(m, "seconds", e->seconds, bad);
+    put_real(m, "images_per_s", (double)e->images / seconds, bad);
+    put_real(m, "rss_mb", (double)cel_mem_rss_bytes() / 1e6, bad);
+    put_real(m, "peak_mb", (double)cel_mem_peak_bytes() / 1e6, bad);
+}
+
+static json_t *metrics_of(const cel_search_epoch *e, const char **bad) {
+    json_t *m =
+        json_pack("{s:i, s:i, s:i, s:i}", "epoch", e->epoch, "stage", e->stage, "k", e->k, "ops_kept", e->ops_kept);
+    put_real(m, "train_loss", e->train_loss, bad);
+    put_real(m, "train_acc", e->train_acc, bad);
+    if (e->has_valid) {
+        put_real(m, "valid_loss", e->valid_loss, bad);
+        put_real(m, "valid_acc", e->valid_acc, bad);
+    }
+    put_real(m, "lr", e->lr, bad);
+    put_real(m, "arch_lr", e->arch_lr, bad);
+    json_object_set_new(m, "arch_active", json_boolean(e->arch_active));
+    put_real(m, "grad_norm", e->grad_norm, bad);
+    put_real(m, "entropy", e->entropy, bad);
+    json_object_set_new(m, "genotype", json_string(e->text));
+    if (e->n_tables) json_object_set_new(m, "table", table_of(e, bad));
+    if (e->sampled.n) json_object_set_new(m, "sampled", sampled_of(e, bad));
+    json_object_set_new(m, "concentration", rows_of(e, false, bad));
+    json_object_set_new(m, "live", rows_of(e, true, bad));
+    put_cost_fields(m, e, bad);
+    return m;
+}
+
+static json_t *genotype_of(const cel_search_epoch *e) {
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)e->hash);
+    json_t *g = json_pack("{s:i, s:i, s:s, s:s, s:I, s:I}", "epoch", e->epoch, "stage", e->stage, "genotype", e->text,
+                          "hash", hash, "params", (json_int_t)e->cost.params, "flops", (json_int_t)e->cost.flops);
+    if (e->index >= 0) json_object_set_new(g, "index", json_integer(e->index));
+    return g;
+}
+
+static cel_status write_epoch(cel_rundir *dir, const cel_search_epoch *e) {
+    const char *bad = NULL;
+    json_t *metrics = metrics_of(e, &bad), *genotype = genotype_of(e);
+    char *line = json_dumps(metrics, JSON_COMPACT | JSON_REAL_PRECISION(17)),
+         *cell = json_dumps(genotype, JSON_COMPACT);
+    cel_status status;
+    if (bad)
+        status =
+            CEL_FAIL(CEL_DIVERGED, "epoch %d: %s is not a finite number; the last checkpoint stays", e->epoch, bad);
+    else if (!line || !cell)
+        status = CEL_FAIL(CEL_NOMEM, "out of memory: the record of epoch %d", e->epoch);
+    else
+        status = cel_rundir_epoch(dir, e->epoch, line, cell);
+    free(line);
+    free(cell);
+    json_decref(metrics);
+    json_decref(genotype);
+    return status;
+}
+
+/* ---- the observer ---- */
+
+/* A step's work in forward passes: two of them, two gradients by the activations, one by the weights. */
+enum { STEP_PER_FORWARD = 5 };
+
+static bool on_step(void *ctx, const cel_search_progress *progress) {
+    const cel_run_options *o = ((observer *)ctx)->options;
+    return o->step && o->step(o->ctx, progress);
+}
+
+static cel_status on_epoch(void *ctx, const cel_search_epoch *epoch) {
+    observer *o = ctx;
+    CEL_TRY(write_epoch(o->dir, epoch));
+    if (o->options->epoch) o->options->epoch(o->options->ctx, epoch);
+    return CEL_OK;
+}
+
+static cel_status on_save(void *ctx, int64_t serial, bool epoch_end, struct cel_state *state) {
+    observer *o = ctx;
+    CEL_TRY(cel_rundir_save(o->dir, serial, epoch_end, state));
+    return epoch_end ? cel_rundir_spent(o->dir, false) : CEL_OK;
+}
+
+static cel_status fill(void *ctx, const struct cel_state *state, bool whole) {
+    return cel_checkpoint_fill(ctx, state, whole);
+}
+
+static cel_status write_manifest(const observer *o, const cel_recipe *recipe, const cel_search_info *info,
+                                 const cel_dataset_info *data) {
+    const cel_run_facts facts = {.backend = info->backend,
+                                 .isa = !strcmp(info->backend, "cpu") ? cel_cpu_isa_active()->name : "C",
+                                 .method = info->method,
+                                 .space = info->space,
+                                 .command = o->options->command ? o->options->command : "",
+                                 .threads = info->threads,
+                                 .seed = recipe->settings.search.seed,
+                                 .dataset = data->name,
+                                 .dataset_sha256 = data->sha256,
+                                 .images = data->n_images[CEL_PART_TRAIN],
+                                 .params = info->params,
+                                 .step_flops = STEP_PER_FORWARD * (int64_t)info->flops_forward,
+                                 .memory_bytes = (int64_t)info->memory_bytes};
+    return cel_rundir_manifest(o->dir, &facts);
+}
+
+static cel_status run_in(observer *o, const cel_recipe *recipe, cel_search *search, const cel_dataset *data) {
+    const cel_checkpoint *checkpoint = cel_rundir_checkpoint(o->dir);
+    cel_search_info info;
+    cel_dataset_info images = cel_dataset_get_info(data);
+    if (checkpoint) CEL_TRY(cel_search_restore(search, fill, (void *)(uintptr_t)checkpoint));
+    CEL_TRY(cel_search_get_info(search, &info));
+    CEL_TRY(write_manifest(o, recipe, &info, &images));
+    cel_rundir_forget(o->dir);
+    if (o->options->begin) o->options->begin(o->options->ctx, &info, &images);
+    const cel_search_observer watch = {.ctx = o, .step = on_step, .epoch = on_epoch, .save = on_save};
+    cel_status status = cel_search_run(search, &watch);
+    if (status == CEL_INTERRUPTED) { /* the reason for stopping stays the message */
+        char *why = cel_strdup(cel_status_message());
+        if (cel_rundir_spent(o->dir, false) != CEL_OK) cel_log(CEL_LOG_WARN, "%s", cel_status_message());
+        status = CEL_FAIL(CEL_INTERRUPTED, "%s", why ? why : "interrupted");
+        cel_free(why);
+    }
+    CEL_TRY(status);
+    return cel_rundir_spent(o->dir, true);
+}
+
+static cel_status open_table(const cel_recipe *recipe, cel_table **out) {
+    *out = NULL;
+    if (recipe->settings.space->arch != CEL_ARCH_NB201) return CEL_OK;
+    cel_status status = cel_table_open(NULL, out);
+    if (status != CEL_NOTFOUND) return status;
+    cel_log(CEL_LOG_WARN, "%s; the search goes without the table's accuracies", cel_status_message());
+    return CEL_OK;
+}
+
+cel_status cel_run_search(const cel_recipe *recipe, const cel_run_options *options, cel_genotype *found) {
+    observer o = {.options = options};
+    cel_dataset *data = NULL;
+    cel_table *table = NULL;
+    cel_search *search = NULL;
+    char *text = NULL;
+    cel_status status;
+    const cel_data_conf *source = &recipe->settings.data;
+    CEL_TRY_GOTO(status, out, cel_recipe_text(recipe, CEL_RECIPE_YAML, &text));
+    CEL_TRY_GOTO(status, out, cel_dataset_open(source->source, *source->path ? source->path : NULL, &data));
+    CEL_TRY_GOTO(status, out, open_table(recipe, &table));
+    CEL_TRY_GOTO(status, out, cel_search_create(&recipe->settings, data, table, options->threads, &search));
+    CEL_TRY_GOTO(status, out, cel_rundir_open(options->dir, options->resume, text, &o.dir));
+    CEL_TRY_GOTO(status, out, run_in(&o, recipe, search, data));
+    if (found) CEL_TRY_GOTO(status, out, cel_search_genotype(search, found));
+out:
+    cel_search_destroy(search);
+    cel_rundir_close(o.dir);
+    cel_table_close(table);
+    cel_dataset_destroy(data);
+    cel_free(text);
+    return status;
+}
