@@ -52,14 +52,19 @@ static void statistics(const norm_args *s, int c, double *mean, double *var) {
                     s2[k] += d * d;
                 }
 
+            float sum1[SUMS * CEL_VL], sum2[SUMS * CEL_VL]; /* several times the 16 lanes */
+            memcpy(sum1, s1, sizeof sum1);
+            memcpy(sum2, s2, sizeof sum2);
             double lane_mean[CEL_LANES], lane_m2[CEL_LANES], sum[CEL_LANES], inverse = 1 / (double)size;
             for (int l = 0; l < CEL_LANES; l++) {
                 double a = 0, b = 0;
-                for (int k = l / CEL_VL; k < SUMS; k += CEL_PARTS) a += s1[k][l % CEL_VL], b += s2[k][l % CEL_VL];
-                bool exists = l < lanes;
-                lane_mean[l] = exists ? pivot[l / CEL_VL][l % CEL_VL] + a * inverse : 0;
-                lane_m2[l] = exists ? b - a * a * inverse : 0;
-                sum[l] = lane_mean[l];
+                for (int k = 0; k < SUMS * CEL_VL; k += CEL_LANES) {
+                    a += sum1[k + l];
+                    b += sum2[k + l];
+                }
+                lane_mean[l] = p[l] + a * inverse;
+                lane_m2[l] = b - a * a * inverse;
+                sum[l] = l < lanes ? lane_mean[l] : 0;
             }
             double here = cel_sum16(sum) / lanes;
             for (int l = 0; l < CEL_LANES; l++)

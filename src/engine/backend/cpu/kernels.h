@@ -64,8 +64,11 @@ static inline cel_block cel_block_of(const cel_blocks *b, int task) {
     return r;
 }
 
-static inline cel_vf cel_select(cel_vi mask, cel_vf a, cel_vf b) {
-    return (cel_vf)((mask & (cel_vi)a) | (~mask & (cel_vi)b));
+/* a where a > b, else b: one instruction, as the compiler finds it. */
+static inline cel_vf cel_max_v(cel_vf a, cel_vf b) {
+    cel_vf max;
+    for (int i = 0; i < CEL_VL; i++) max[i] = a[i] > b[i] ? a[i] : b[i];
+    return max;
 }
 /* Adds the 16 lanes pairwise, in place: the sum is s[0]. */
 static inline double cel_sum16(double s[CEL_LANES]) {

@@ -27,20 +27,35 @@ static range window(int o, const cel_pool2d_attr *p, int size) {
     int first = o * p->stride - p->pad, last = first + p->kernel;
     return (range){first < 0 ? 0 : first, last > size ? size : last};
 }
-/* Pooled pixels whose window holds image pixel `i`. */
-static range windows_of(int i, const cel_pool2d_attr *p, int small) {
-    int first = i + p->pad - p->kernel + 1, last = (i + p->pad) / p->stride + 1;
-    return (range){first <= 0 ? 0 : (first + p->stride - 1) / p->stride, last > small ? small : last};
-}
+/* The windows of pooling as constants where they usually are, so that the compiler unrolls them. */
+#define FOR_SIZE(fn, h, w, ...)                                                                                        \
+    do {                                                                                                               \
+        if ((h) == 3 && (w) == 3)                                                                                      \
+            fn(__VA_ARGS__, 3, 3);                                                                                     \
+        else if ((h) == 2 && (w) == 2)                                                                                 \
+            fn(__VA_ARGS__, 2, 2);                                                                                     \
+        else                                                                                                           \
+            fn(__VA_ARGS__, h, w);                                                                                     \
+    } while (0)
+#define INLINE static inline __attribute__((always_inline))
 
-static const float *pixel(const float *plane, int w, int y, int x) {
-    return plane + ((size_t)y * (size_t)w + (size_t)x) * CEL_LANES;
+INLINE void max_window(const float *x, size_t row, float *y, int h, int w) {
+    for (int v = 0; v < CEL_PARTS; v++) {
+        cel_vf best = cel_splat(-INFINITY);
+        for (int r = 0; r < h; r++)
+            for (int q = 0; q < w; q++) {
+                cel_vf here = cel_load(x + (size_t)r * row + (size_t)(q * CEL_LANES + v * CEL_VL));
+                best = cel_max_v(here, best);
+            }
+        cel_store(y + v * CEL_VL, best);
+    }
 }
 
 static void max_task(void *ctx, int task, int worker) {
     (void)worker;
     const pool_args *s = ctx;
     cel_block b = cel_block_of(&s->blocks, task);
+    size_t row = (size_t)s->big.w * CEL_LANES;
     for (int c = b.first; c < b.last; c++) {
         const float *x = (const float *)s->a->in[0].data + plane_at(&s->big, b.g, c);
         float *y = (float *)s->a->out[0].data + plane_at(&s->small, b.g, c);
@@ -48,15 +63,8 @@ static void max_task(void *ctx, int task, int worker) {
             range rows = window(i, &s->pool, s->big.h);
             for (int j = 0; j < s->small.w; j++, y += CEL_LANES) {
                 range cols = window(j, &s->pool, s->big.w);
-                cel_vf best[CEL_PARTS];
-                for (int v = 0; v < CEL_PARTS; v++) best[v] = cel_splat(-INFINITY);
-                for (int r = rows.first; r < rows.last; r++)
-                    for (int q = cols.first; q < cols.last; q++)
-                        for (int v = 0; v < CEL_PARTS; v++) {
-                            cel_vf here = cel_load(pixel(x, s->big.w, r, q) + v * CEL_VL);
-                            best[v] = cel_select(here > best[v], here, best[v]);
-                        }
-                for (int v = 0; v < CEL_PARTS; v++) cel_store(y + v * CEL_VL, best[v]);
+                const float *from = x + (size_t)rows.first * row + (size_t)cols.first * CEL_LANES;
+                FOR_SIZE(max_window, rows.last - rows.first, cols.last - cols.first, from, row, y);
             }
         }
     }
@@ -66,10 +74,29 @@ void CEL_ISA_FN(cel_cpu_max_pool)(const cel_kernel_args *a) {
     run(a, a->in[0].shape, a->out[0].shape, *(const cel_pool2d_attr *)a->op->attr, max_task);
 }
 
+/* Adds dy where the first maximum of the window is. */
+INLINE void max_grad_window(const float *x, size_t row, const float *dy, float *dx, int h, int w) {
+    for (int v = 0; v < CEL_PARTS; v++) {
+        cel_vf best = cel_splat(-INFINITY), d = cel_load(dy + v * CEL_VL);
+        for (int r = 0; r < h; r++)
+            for (int q = 0; q < w; q++)
+                best = cel_max_v(cel_load(x + (size_t)r * row + (size_t)(q * CEL_LANES + v * CEL_VL)), best);
+        cel_vi open = ~(cel_vi){0}; /* lanes whose maximum has not been met yet */
+        for (int r = 0; r < h; r++)
+            for (int q = 0; q < w; q++) {
+                size_t at = (size_t)r * row + (size_t)(q * CEL_LANES + v * CEL_VL);
+                cel_vi here = (cel_load(x + at) == best) & open;
+                open &= ~here;
+                cel_store(dx + at, cel_load(dx + at) + cel_masked(d, here));
+            }
+    }
+}
+
 static void max_grad_task(void *ctx, int task, int worker) {
     (void)worker;
     const pool_args *s = ctx;
     cel_block b = cel_block_of(&s->blocks, task);
+    size_t row = (size_t)s->big.w * CEL_LANES;
     for (int c = b.first; c < b.last; c++) {
         const float *dy = (const float *)s->a->in[0].data + plane_at(&s->small, b.g, c);
         const float *x = (const float *)s->a->in[1].data + plane_at(&s->big, b.g, c);
@@ -79,29 +106,8 @@ static void max_grad_task(void *ctx, int task, int worker) {
             range rows = window(i, &s->pool, s->big.h);
             for (int j = 0; j < s->small.w; j++, dy += CEL_LANES) {
                 range cols = window(j, &s->pool, s->big.w);
-                int width = cols.last - cols.first;
-                cel_vf best[CEL_PARTS];
-                cel_vi place[CEL_PARTS]; /* of the first maximum, counted along the window */
-                for (int v = 0; v < CEL_PARTS; v++) {
-                    best[v] = cel_splat(-INFINITY);
-                    place[v] = (cel_vi){0};
-                }
-                for (int r = rows.first; r < rows.last; r++)
-                    for (int q = cols.first; q < cols.last; q++)
-                        for (int v = 0; v < CEL_PARTS; v++) {
-                            int at = (r - rows.first) * width + q - cols.first;
-                            cel_vf here = cel_load(pixel(x, s->big.w, r, q) + v * CEL_VL);
-                            cel_vi better = here > best[v];
-                            best[v] = cel_select(better, here, best[v]);
-                            place[v] = (better & at) | (~better & place[v]);
-                        }
-                for (int r = rows.first; r < rows.last; r++)
-                    for (int q = cols.first; q < cols.last; q++)
-                        for (int v = 0; v < CEL_PARTS; v++) {
-                            int at = (r - rows.first) * width + q - cols.first;
-                            float *to = dx + ((size_t)r * (size_t)s->big.w + (size_t)q) * CEL_LANES + v * CEL_VL;
-                            cel_store(to, cel_load(to) + cel_masked(cel_load(dy + v * CEL_VL), place[v] == at));
-                        }
+                size_t at = (size_t)rows.first * row + (size_t)cols.first * CEL_LANES;
+                FOR_SIZE(max_grad_window, rows.last - rows.first, cols.last - cols.first, x + at, row, dy, dx + at);
             }
         }
     }
@@ -118,12 +124,13 @@ static float share(int i, int size) { return 1.0f / (float)(3 - (i == 0) - (i ==
 
 /* One row of a 3x3 box sum: of the rows up, at, down (NULL outside the image), each weighted; `before` weights the
  * pixels that are summed by their own window (the gradient), `after` the sums (the pooling). */
-static void box_row(const float *up, const float *at, const float *down, const float weight[3], int w, bool before,
+INLINE void box_row(const float *up, const float *at, const float *down, const float weight[3], int w, bool before,
                     float after, float *y) {
+    float inner = 1.0f / 3, edge = share(0, w);
     cel_vf left[CEL_PARTS], here[CEL_PARTS], right[CEL_PARTS];
     for (int v = 0; v < CEL_PARTS; v++) left[v] = here[v] = (cel_vf){0};
     for (int j = -1; j < w; j++) {
-        float column = before && j + 1 < w ? share(j + 1, w) : 1;
+        float column = !before ? 1 : j == -1 || j == w - 2 ? edge : inner;
         for (int v = 0; v < CEL_PARTS; v++) {
             right[v] = (cel_vf){0};
             if (j + 1 < w) {
@@ -135,7 +142,7 @@ static void box_row(const float *up, const float *at, const float *down, const f
             }
         }
         if (j >= 0) {
-            float factor = before ? 1 : after * share(j, w);
+            float factor = before ? 1 : after * (j == 0 || j == w - 1 ? edge : inner);
             for (int v = 0; v < CEL_PARTS; v++)
                 cel_store(y + (size_t)j * CEL_LANES + (size_t)v * CEL_VL, (left[v] + here[v] + right[v]) * factor);
         }
@@ -146,7 +153,7 @@ static void box_row(const float *up, const float *at, const float *down, const f
     }
 }
 
-static void box_task(void *ctx, int task, int worker, bool gradient) {
+INLINE void box_task(void *ctx, int task, int worker, bool gradient) {
     (void)worker;
     const pool_args *s = ctx;
     cel_block b = cel_block_of(&s->blocks, task);
@@ -167,10 +174,21 @@ static void box_task(void *ctx, int task, int worker, bool gradient) {
 static void box_pool_task(void *ctx, int task, int worker) { box_task(ctx, task, worker, false); }
 static void box_grad_task(void *ctx, int task, int worker) { box_task(ctx, task, worker, true); }
 
+INLINE void avg_window(const float *x, size_t row, float *y, int h, int w) {
+    float share_of = 1.0f / (float)(h * w);
+    for (int v = 0; v < CEL_PARTS; v++) {
+        cel_vf sum = {0};
+        for (int r = 0; r < h; r++)
+            for (int q = 0; q < w; q++) sum += cel_load(x + (size_t)r * row + (size_t)(q * CEL_LANES + v * CEL_VL));
+        cel_store(y + v * CEL_VL, sum * share_of);
+    }
+}
+
 static void avg_task(void *ctx, int task, int worker) {
     (void)worker;
     const pool_args *s = ctx;
     cel_block b = cel_block_of(&s->blocks, task);
+    size_t row = (size_t)s->big.w * CEL_LANES;
     for (int c = b.first; c < b.last; c++) {
         const float *x = (const float *)s->a->in[0].data + plane_at(&s->big, b.g, c);
         float *y = (float *)s->a->out[0].data + plane_at(&s->small, b.g, c);
@@ -178,12 +196,8 @@ static void avg_task(void *ctx, int task, int worker) {
             range rows = window(i, &s->pool, s->big.h);
             for (int j = 0; j < s->small.w; j++, y += CEL_LANES) {
                 range cols = window(j, &s->pool, s->big.w);
-                cel_vf sum[CEL_PARTS] = {{0}};
-                for (int r = rows.first; r < rows.last; r++)
-                    for (int q = cols.first; q < cols.last; q++)
-                        for (int v = 0; v < CEL_PARTS; v++) sum[v] += cel_load(pixel(x, s->big.w, r, q) + v * CEL_VL);
-                float share_of = 1.0f / (float)((rows.last - rows.first) * (cols.last - cols.first));
-                for (int v = 0; v < CEL_PARTS; v++) cel_store(y + v * CEL_VL, sum[v] * share_of);
+                const float *from = x + (size_t)rows.first * row + (size_t)cols.first * CEL_LANES;
+                FOR_SIZE(avg_window, rows.last - rows.first, cols.last - cols.first, from, row, y);
             }
         }
     }
@@ -194,28 +208,33 @@ void CEL_ISA_FN(cel_cpu_avg_pool)(const cel_kernel_args *a) {
     run(a, a->in[0].shape, a->out[0].shape, *pool, is_box3(pool) ? box_pool_task : avg_task);
 }
 
+INLINE void avg_grad_window(const float *dy, size_t row, float *dx, int h, int w) {
+    float share_of = 1.0f / (float)(h * w);
+    for (int v = 0; v < CEL_PARTS; v++) {
+        cel_vf d = cel_load(dy + v * CEL_VL) * share_of;
+        for (int r = 0; r < h; r++)
+            for (int q = 0; q < w; q++) {
+                float *to = dx + (size_t)r * row + (size_t)(q * CEL_LANES + v * CEL_VL);
+                cel_store(to, cel_load(to) + d);
+            }
+    }
+}
+
 static void avg_grad_task(void *ctx, int task, int worker) {
     (void)worker;
     const pool_args *s = ctx;
     cel_block b = cel_block_of(&s->blocks, task);
+    size_t row = (size_t)s->big.w * CEL_LANES;
     for (int c = b.first; c < b.last; c++) {
         const float *dy = (const float *)s->a->in[0].data + plane_at(&s->small, b.g, c);
         float *dx = (float *)s->a->out[0].data + plane_at(&s->big, b.g, c);
-        for (int i = 0; i < s->big.h; i++) {
-            range rows = windows_of(i, &s->pool, s->small.h);
-            for (int j = 0; j < s->big.w; j++, dx += CEL_LANES) {
-                range cols = windows_of(j, &s->pool, s->small.w);
-                cel_vf sum[CEL_PARTS] = {{0}};
-                for (int r = rows.first; r < rows.last; r++) {
-                    range high = window(r, &s->pool, s->big.h);
-                    for (int q = cols.first; q < cols.last; q++) {
-                        range wide = window(q, &s->pool, s->big.w);
-                        float share_of = 1.0f / (float)((high.last - high.first) * (wide.last - wide.first));
-                        for (int v = 0; v < CEL_PARTS; v++)
-                            sum[v] += cel_load(pixel(dy, s->small.w, r, q) + v * CEL_VL) * share_of;
-                    }
-                }
-                for (int v = 0; v < CEL_PARTS; v++) cel_store(dx + v * CEL_VL, sum[v]);
+        memset(dx, 0, s->big.plane * sizeof *dx);
+        for (int i = 0; i < s->small.h; i++) {
+            range rows = window(i, &s->pool, s->big.h);
+            for (int j = 0; j < s->small.w; j++, dy += CEL_LANES) {
+                range cols = window(j, &s->pool, s->big.w);
+                float *to = dx + (size_t)rows.first * row + (size_t)cols.first * CEL_LANES;
+                FOR_SIZE(avg_grad_window, rows.last - rows.first, cols.last - cols.first, dy, row, to);
             }
         }
     }

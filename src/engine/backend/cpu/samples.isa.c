@@ -23,29 +23,36 @@ static sample_args args_of(const cel_kernel_args *a, cel_shape shape) {
 /* Least 64-bit word w for which cel_rng_uniform, ((w >> 12) + 0.5) / 2^52 is not below p in [0, 1): exact in double. */
 static uint64_t limit_of(float p) { return p > 0 ? (uint64_t)ceil((double)p * 0x1p52 - 0.5) << 12 : 0; }
 
-/* Philox4x32-10 block `block` of 16 streams: two 64-bit words of each. base/rng.c is the definition. */
+typedef uint32_t vu __attribute__((vector_size(CEL_VL * 4)));
+typedef uint64_t vl __attribute__((vector_size(CEL_VL * 4)));
+
+/* Streams of CEL_VL images. */
 typedef struct {
-    uint32_t key[2][CEL_LANES], counter[3][CEL_LANES];
+    vu key[2], counter[3];
 } streams;
 
-static void two_draws(const streams *s, uint32_t block, uint64_t word[2][CEL_LANES]) {
-    uint32_t c[4][CEL_LANES], k[2][CEL_LANES];
-    memcpy(c, s->counter, sizeof s->counter);
-    memcpy(k, s->key, sizeof k);
-    for (int l = 0; l < CEL_LANES; l++) c[3][l] = block;
-    for (int round = 0; round < 10; round++)
-        for (int l = 0; l < CEL_LANES; l++) {
-            uint64_t p0 = (uint64_t)0xD2511F53u * c[0][l], p1 = (uint64_t)0xCD9E8D57u * c[2][l];
-            c[0][l] = (uint32_t)(p1 >> 32) ^ c[1][l] ^ k[0][l];
-            c[2][l] = (uint32_t)(p0 >> 32) ^ c[3][l] ^ k[1][l];
-            c[1][l] = (uint32_t)p1;
-            c[3][l] = (uint32_t)p0;
-            k[0][l] += 0x9E3779B9u;
-            k[1][l] += 0xBB67AE85u;
-        }
-    for (int l = 0; l < CEL_LANES; l++) {
-        word[0][l] = c[0][l] | (uint64_t)c[1][l] << 32;
-        word[1][l] = c[2][l] | (uint64_t)c[3][l] << 32;
+/* High and low words of the products of each lane of `a` with m. */
+static inline void multiply(vu a, uint32_t m, vu *high, vu *low) {
+    vl one = ((vl)a & 0xffffffffu) * (uint64_t)m, other = ((vl)a >> 32) * (uint64_t)m;
+    *high = (vu)((one >> 32) | (other & 0xffffffff00000000u));
+    *low = (vu)((one & 0xffffffffu) | (other << 32));
+}
+
+/* Block `block` of Philox4x32-10, of which base/rng.c is the definition: words 0, 1 and words 2, 3 are a draw each. */
+static inline void philox(const streams *s, uint32_t block, vu c[4]) {
+    vu k0 = s->key[0], k1 = s->key[1];
+    for (int i = 0; i < 3; i++) c[i] = s->counter[i];
+    c[3] = block - (vu){0};
+    for (int round = 0; round < 10; round++) {
+        vu high0, low0, high1, low1;
+        multiply(c[0], 0xD2511F53u, &high0, &low0);
+        multiply(c[2], 0xCD9E8D57u, &high1, &low1);
+        c[0] = high1 ^ c[1] ^ k0;
+        c[2] = high0 ^ c[3] ^ k1;
+        c[1] = low1;
+        c[3] = low0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
     }
 }
 
@@ -53,21 +60,28 @@ static void dropout_task(void *ctx, int task, int worker) {
     (void)worker;
     const sample_args *s = ctx;
     cel_block b = cel_block_of(&s->blocks, task);
-    streams streams_of_group;
-    for (int l = 0; l < CEL_LANES; l++) {
-        cel_rng r = cel_op_stream(s->a, s->nth, b.g * CEL_LANES + l);
-        for (int i = 0; i < 2; i++) streams_of_group.key[i][l] = r.key[i];
-        for (int i = 0; i < 3; i++) streams_of_group.counter[i][l] = r.counter[i];
-    }
     size_t pixels = s->d.plane / CEL_LANES, first = (size_t)b.first * pixels, last = (size_t)b.last * pixels;
-    const float *x = (const float *)s->a->in[0].data + (size_t)b.g * s->d.group;
-    float *y = (float *)s->a->out[0].data + (size_t)b.g * s->d.group;
-    uint64_t word[2][CEL_LANES];
-    for (size_t e = first; e < last; e++) {
-        if (e == first || e % 2 == 0) two_draws(&streams_of_group, (uint32_t)(e / 2), word);
-        for (int l = 0; l < CEL_LANES; l++) {
-            size_t at = e * CEL_LANES + (size_t)l;
-            y[at] = word[e % 2][l] < s->limit ? 0 : x[at] * s->keep;
+    uint32_t limit_low = (uint32_t)s->limit, limit_high = (uint32_t)(s->limit >> 32);
+    for (int v = 0; v < CEL_PARTS; v++) {
+        streams stream;
+        for (int l = 0; l < CEL_VL; l++) {
+            cel_rng r = cel_op_stream(s->a, s->nth, b.g * CEL_LANES + v * CEL_VL + l);
+            for (int i = 0; i < 2; i++) stream.key[i][l] = r.key[i];
+            for (int i = 0; i < 3; i++) stream.counter[i][l] = r.counter[i];
+        }
+        const float *x = (const float *)s->a->in[0].data + (size_t)b.g * s->d.group + (size_t)v * CEL_VL;
+        float *y = (float *)s->a->out[0].data + (size_t)b.g * s->d.group + (size_t)v * CEL_VL;
+        for (size_t block = first / 2; block < (last + 1) / 2; block++) {
+            vu word[4];
+            philox(&stream, (uint32_t)block, word);
+            for (size_t i = 0; i < 2; i++) {
+                size_t e = 2 * block + i;
+                if (e < first || e >= last) continue;
+                vu low = word[2 * i], high = word[2 * i + 1];
+                cel_vi dropped =
+                    (cel_vi)(high < limit_high) | ((cel_vi)(high == limit_high) & (cel_vi)(low < limit_low));
+                cel_store(y + e * CEL_LANES, cel_masked(cel_load(x + e * CEL_LANES) * s->keep, ~dropped));
+            }
         }
     }
 }
