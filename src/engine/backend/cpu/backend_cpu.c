@@ -115,14 +115,12 @@ typedef struct {
 } move;
 
 static void transpose4(quad *a, quad *b, quad *c, quad *d) {
-    quad ab_low = __builtin_shuffle(*a, *b, (quad){0, 4, 1, 5}),
-         ab_high = __builtin_shuffle(*a, *b, (quad){2, 6, 3, 7});
-    quad cd_low = __builtin_shuffle(*c, *d, (quad){0, 4, 1, 5}),
-         cd_high = __builtin_shuffle(*c, *d, (quad){2, 6, 3, 7});
-    *a = __builtin_shuffle(ab_low, cd_low, (quad){0, 1, 4, 5});
-    *b = __builtin_shuffle(ab_low, cd_low, (quad){2, 3, 6, 7});
-    *c = __builtin_shuffle(ab_high, cd_high, (quad){0, 1, 4, 5});
-    *d = __builtin_shuffle(ab_high, cd_high, (quad){2, 3, 6, 7});
+    quad ab_low = __builtin_shufflevector(*a, *b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(*a, *b, 2, 6, 3, 7);
+    quad cd_low = __builtin_shufflevector(*c, *d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(*c, *d, 2, 6, 3, 7);
+    *a = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+    *b = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+    *c = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+    *d = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
 }
 
 static void pack_task(void *ctx, int task, int worker) {
