@@ -1,5 +1,5 @@
-/* Pictures of cells as text: nodes on one line, edges to the next node on it, longer ones in lanes above (from even nodes)
- * and below. Lines are drawn into a grid of directions first, so that crossings and forks find their characters. */
+/* Pictures of cells as text: nodes on one line, edges to the next node on it, longer ones in lanes above (from even
+ * nodes) and below. Lines are drawn into a grid of directions first, so that crossings and forks find their characters. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
