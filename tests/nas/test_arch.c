@@ -1,4 +1,5 @@
 /* Architectures of NAS-Bench-201 against the benchmark's own list (all 15,625), and the texts of both spaces. */
+#include "support/golden_check.h"
 #include "support/test.h"
 
 #include "base/mem.h"
@@ -95,27 +96,8 @@ static void costs_equal_the_benchmark(void **state) {
 
 static void costs_of_other_sizes(void **state) {
     (void)state;
-    test_csv *csv = test_csv_open("golden/nb201_discrete_cost.csv");
-    for (int i = 0; i < csv->n_rows; i++) {
-        cel_genotype g;
-        cel_arch_cost cost;
-        cel_nb201_net net = {(int)test_csv_number(csv, i, "C"), (int)test_csv_number(csv, i, "N"),
-                             (int)test_csv_number(csv, i, "classes"), (int)test_csv_number(csv, i, "image")};
-        test_ok(cel_genotype_parse(test_csv_text(csv, i, "arch"), &g));
-        test_ok(cel_nb201_cost(&g, &net, &cost));
-        assert_int_equal(cost.params, (int64_t)test_csv_number(csv, i, "params"));
-        assert_int_equal(cost.flops, (int64_t)test_csv_number(csv, i, "flops"));
-    }
-    test_csv_close(csv);
-    csv = test_csv_open("golden/nb201_super_params.csv");
-    for (int i = 0; i < csv->n_rows; i++) {
-        int64_t params;
-        cel_nb201_net net = {(int)test_csv_number(csv, i, "C"), (int)test_csv_number(csv, i, "N"),
-                             (int)test_csv_number(csv, i, "classes"), 32};
-        test_ok(cel_nb201_super_params(&net, (int)test_csv_number(csv, i, "k"), &params));
-        assert_int_equal(params, (int64_t)test_csv_number(csv, i, "weight_params"));
-    }
-    test_csv_close(csv);
+    golden_check_file(test_path("golden/nb201_discrete_cost.csv"));
+    golden_check_file(test_path("golden/nb201_super_params.csv"));
 }
 
 static void wrong_networks_are_refused(void **state) {

@@ -1,97 +1,16 @@
 /* Choice matrices: golden derivations and prunings, ties, masks, hostile matrices and their texts. */
+#include "support/golden_check.h"
 #include "support/test.h"
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "cellar/arch.h"
 
-static int numbers(const char *text, double *out) {
-    int n = 0;
-    for (char *end; *text; text = end + (*end == ';')) out[n++] = strtod(text, &end);
-    return n;
-}
-
-static void mask_of(const char *text, uint8_t *out) {
-    for (int i = 0; text[i]; i++) out[i] = text[i] == '1';
-}
-
-static void nb201_golden(void **state) {
+static void golden(void **state) {
     (void)state;
-    test_csv *csv = test_csv_open("golden/nb201_genotype.csv");
-    for (int i = 0; i < csv->n_rows; i++) {
-        double alpha[30], weights[30];
-        uint8_t live[30];
-        char text[CEL_GENOTYPE_TEXT];
-        cel_genotype g;
-        assert_int_equal(numbers(test_csv_text(csv, i, "alpha_row_major"), alpha), 30);
-        mask_of(test_csv_text(csv, i, "mask_row_major"), live);
-        test_ok(cel_genotype_derive(CEL_ARCH_NB201, alpha, NULL, &g));
-        cel_genotype_format(&g, text);
-        assert_string_equal(text, test_csv_text(csv, i, "arch_unmasked"));
-        test_ok(cel_choice_softmax(alpha, live, 6, 5, weights));
-        for (int r = 0; r < 6; r++) {
-            double sum = 0;
-            for (int c = 0; c < 5; c++) sum += weights[5 * r + c];
-            test_close(sum, 1, 1e-15, 0, "row sum");
-        }
-        test_ok(cel_genotype_derive(CEL_ARCH_NB201, weights, live, &g));
-        cel_genotype_format(&g, text);
-        assert_string_equal(text, test_csv_text(csv, i, "arch_masked"));
-    }
-    test_csv_close(csv);
-}
-
-/* "op:input op:input ..." of one cell. */
-static void darts_cell(const cel_genotype *g, int cell, char *text, size_t size) {
-    size_t n = 0;
-    for (int e = 0; e < g->n; e++)
-        if (g->edge[e].cell == cell)
-            n += (size_t)snprintf(text + n, size - n, "%s%s:%d", n ? " " : "",
-                                  cel_topology_get(g->space)->op_names[g->edge[e].op], g->edge[e].from);
-}
-
-static void darts_golden(void **state) {
-    (void)state;
-    test_csv *csv = test_csv_open("golden/darts_genotype.csv");
-    int masked = 0;
-    for (int i = 0; i < csv->n_rows; i++) {
-        double alpha[196], weights[196];
-        uint8_t live[196];
-        char text[CEL_GENOTYPE_TEXT];
-        cel_genotype g;
-        assert_int_equal(numbers(test_csv_text(csv, i, "alpha_normal_row_major"), alpha), 98);
-        assert_int_equal(numbers(test_csv_text(csv, i, "alpha_reduce_row_major"), alpha + 98), 98);
-        memset(live, 1, sizeof live);
-        masked += *test_csv_text(csv, i, "mask_normal") != 0;
-        mask_of(test_csv_text(csv, i, "mask_normal"), live);
-        mask_of(test_csv_text(csv, i, "mask_reduce"), live + 98);
-        test_ok(cel_choice_softmax(alpha, live, 28, 7, weights));
-        test_ok(cel_genotype_derive(CEL_ARCH_DARTS, weights, live, &g));
-        test_ok(cel_genotype_check(&g));
-        darts_cell(&g, 0, text, sizeof text);
-        assert_string_equal(text, test_csv_text(csv, i, "normal"));
-        darts_cell(&g, 1, text, sizeof text);
-        assert_string_equal(text, test_csv_text(csv, i, "reduce"));
-    }
-    assert_int_equal(masked, 5);
-    test_csv_close(csv);
-}
-
-static void prune_golden(void **state) {
-    (void)state;
-    test_csv *csv = test_csv_open("golden/nb201_prune.csv");
-    for (int first = 0; first < csv->n_rows; first += 30) {
-        double alpha[30];
-        static uint8_t live[30]; /* kept from stage to stage */
-        if ((int)test_csv_number(csv, first, "stage") == 0) memset(live, 1, sizeof live);
-        for (int i = 0; i < 30; i++) alpha[i] = test_csv_number(csv, first + i, "alpha_before");
-        test_ok(cel_choice_prune(6, 5, (int)test_csv_number(csv, first, "keep"), alpha, live));
-        for (int i = 0; i < 30; i++) {
-            assert_int_equal(live[i], (int)test_csv_number(csv, first + i, "mask"));
-            assert_true(alpha[i] == test_csv_number(csv, first + i, "alpha_after"));
-        }
-    }
-    test_csv_close(csv);
+    golden_check_file(test_path("golden/nb201_genotype.csv"));
+    golden_check_file(test_path("golden/darts_genotype.csv"));
+    golden_check_file(test_path("golden/nb201_prune.csv"));
 }
 
 static void ties_go_to_the_first(void **state) {
@@ -231,9 +150,8 @@ static void runs_and_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nb201_golden),         cmocka_unit_test(darts_golden),     cmocka_unit_test(prune_golden),
-        cmocka_unit_test(ties_go_to_the_first), cmocka_unit_test(hostile_matrices), cmocka_unit_test(matrix_texts),
-        cmocka_unit_test(runs_and_files),
+        cmocka_unit_test(golden),       cmocka_unit_test(ties_go_to_the_first), cmocka_unit_test(hostile_matrices),
+        cmocka_unit_test(matrix_texts), cmocka_unit_test(runs_and_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,11 @@ const golden_kind golden_kinds[] = {
     {"optim_cosine*.csv", golden_optim_cosine},
     {"optim_vadam*.csv", golden_optim_vadam},
     {"drnas_progressive_lr*.csv", golden_progressive_lr},
+    {"nb201_genotype*.csv", golden_nb201_genotype},
+    {"darts_genotype*.csv", golden_darts_genotype},
+    {"nb201_prune*.csv", golden_nb201_prune},
+    {"nb201_discrete_cost*.csv", golden_nb201_discrete_cost},
+    {"nb201_super_params*.csv", golden_nb201_super_params},
     {NULL, NULL},
 };
 

@@ -31,4 +31,9 @@ double golden_optim_clip(const char *path);
 double golden_optim_cosine(const char *path);
 double golden_optim_vadam(const char *path);
 double golden_progressive_lr(const char *path);
+double golden_nb201_genotype(const char *path);
+double golden_darts_genotype(const char *path);
+double golden_nb201_prune(const char *path);
+double golden_nb201_discrete_cost(const char *path);
+double golden_nb201_super_params(const char *path);
 #endif
