@@ -21,7 +21,7 @@ say = @printf '== %s\n'
 
 all: configure ## build the program (build/cellar) and the libraries
 	$(say) "release build"
-	@cmake --build $(BUILD) --target cellar cellar_shared
+	@cmake --build $(BUILD) --target cellar cellar_shared benchmark_table man
 	$(say) "the program is $(BUILD)/cellar"
 
 help: ## this list
