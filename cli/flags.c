@@ -75,12 +75,13 @@ static void print_help(const char *command, const char *usage, const char *about
 
 /* One flag at argv[*at]; moves *at past its value. */
 static cel_status read_flag(int argc, char **argv, int *at, const cli_flag *flags) {
-    const char *name = argv[*at] + 2;
+    bool dashes = argv[*at][1] == '-';
+    const char *name = argv[*at] + (dashes ? 2 : 1);
     size_t n = strcspn(name, "=");
     const char *value = name[n] ? name + n + 1 : NULL;
-    const cli_flag *f = find(flags, name, n);
-    if (!f) f = find(everywhere, name, n);
-    if (argv[*at][1] != '-' || !f) return unknown(argv[0], argv[*at][1] == '-' ? name : argv[*at] + 1, n, flags);
+    const cli_flag *f = dashes ? find(flags, name, n) : NULL;
+    if (!f && dashes) f = find(everywhere, name, n);
+    if (!f) return unknown(argv[0], name, n, flags);
     if (f->kind == CLI_KIND_SWITCH) {
         if (value) return CEL_FAIL(CEL_USAGE, "%s: --%s takes no value, found \"%.60s\"", argv[0], f->name, value);
         *f->on = true;

@@ -30,10 +30,9 @@ static void print_help(void) {
            "  --json      JSON on standard output, for programs\n"
            "  --quiet     no progress and no remarks\n"
            "  --no-color  no colours; so does the environment variable NO_COLOR\n"
-           "  --version   the version\n\nExit codes: 0 success");
-    for (int s = CEL_OK + 1; s < CEL_STATUS_COUNT; s++)
-        printf(", %d %s", cel_status_exit_code((cel_status)s), cel_status_text((cel_status)s));
-    printf("\n");
+           "  --version   the version\n\nExit codes:\n");
+    for (int s = CEL_OK; s < CEL_STATUS_COUNT; s++)
+        printf("  %-10d %s\n", cel_status_exit_code((cel_status)s), cel_status_text((cel_status)s));
 }
 
 static bool may_color(int fd) {

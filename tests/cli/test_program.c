@@ -1,0 +1,208 @@
+/* The program from outside: exit codes, messages, what goes to which stream, help, JSON, completion, the documentation. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <sys/wait.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "cellar/text.h"
+#include "support/test.h"
+
+static const char PROGRAM[] = CEL_BUILD_DIR "/cellar";
+
+typedef struct {
+    int code;
+    char out[1 << 16], err[1 << 14];
+} result;
+
+static void read_all(int fd, char *text, size_t room) {
+    size_t n = 0;
+    for (ssize_t got; n + 1 < room && (got = read(fd, text + n, room - 1 - n)) > 0;) n += (size_t)got;
+    text[n] = 0;
+    close(fd);
+}
+
+/* Runs PROGRAM with the words of `line` (no quoting); `out_path`: where its standard output goes instead of into the result. */
+static const result *run_to(const char *out_path, const char *line) {
+    static result r;
+    char words[1024], *argv[32] = {(char *)(uintptr_t)PROGRAM};
+    int n = 1, err[2], out[2];
+    snprintf(words, sizeof words, "%s", line);
+    for (char *p = words, *end; *p && n < 31; p = end) {
+        p += strspn(p, " ");
+        end = p + strcspn(p, " ");
+        if (*end) *end++ = 0;
+        if (*p) argv[n++] = p;
+    }
+    assert_true(pipe(err) == 0 && pipe(out) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        int to = out_path ? open(out_path, O_WRONLY) : out[1];
+        dup2(to, 1);
+        dup2(err[1], 2);
+        close(out[0]), close(err[0]);
+        execv(PROGRAM, argv);
+        _exit(127);
+    }
+    close(out[1]), close(err[1]);
+    read_all(out[0], r.out, sizeof r.out);
+    read_all(err[0], r.err, sizeof r.err);
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how));
+    r.code = WEXITSTATUS(how);
+    return &r;
+}
+static const result *run(const char *line) { return run_to(NULL, line); }
+
+#define says(text, part)                                                                                               \
+    do {                                                                                                               \
+        if (!strstr((text), (part))) fail_msg("expected \"%s\" in:\n%s", (part), (text));                              \
+    } while (0)
+
+/* The line fails with `code`, one line of error that has `part`, and nothing on standard output. */
+static void refuses(const char *line, int code, const char *part) {
+    const result *r = run(line);
+    says(r->err, part);
+    assert_int_equal(r->code, code);
+    assert_string_equal(r->out, "");
+    assert_int_equal(strncmp(r->err, "cellar: ", 8), 0);
+    assert_ptr_equal(strchr(r->err, '\n'), r->err + strlen(r->err) - 1);
+}
+
+static void wrong_lines_are_one_error(void **state) {
+    (void)state;
+    refuses("", 2, "expected a command, found none");
+    refuses("serch", 2, "no command is called \"serch\"");
+    refuses("lst", 2, "did you mean \"list\"?");
+    refuses("--jsno list", 2, "did you mean \"--json\"?");
+    refuses("list --jsno methods", 2, "did you mean \"--json\"?");
+    refuses("list", 2, "found 0 arguments");
+    refuses("list methods spaces", 2, "found 2 arguments");
+    refuses("list metods", 2, "did you mean \"methods\"?");
+    refuses("list methods --settings=1", 2, "--settings takes no value");
+    refuses("config show", 2, "found 1 argument");
+    refuses("config shw demo", 2, "expected show or check");
+    refuses("config check demo --set", 2, "--set: expected KEY=VALUE after it, found nothing");
+    refuses("config check demo --set x", 2, "expected section.key=value");
+    refuses("config check nothere", 8, "no recipe is called \"nothere\"");
+    refuses("config check dmo", 8, "did you mean \"demo\"?");
+    refuses("config check no/where.yaml", 8, "no/where.yaml");
+    refuses("config check demo --set space.c=6", 3, "take k = 1, 2, 3, 6");
+    refuses("config check demo --set train.lr=2000", 3, "train.lr: expected a number from 0 to 100, found \"2000\"");
+    refuses("config check demo --set method.lrr=1", 3, "did you mean \"method.lr\"?");
+    refuses("config check demo -x", 2, "no flag is called \"--x\"");
+}
+
+static void streams_and_exit_codes(void **state) {
+    (void)state;
+    const result *r = run("--version");
+    assert_int_equal(r->code, 0);
+    assert_string_equal(r->out, "cellar " CEL_VERSION_TEXT "\n");
+    assert_string_equal(r->err, "");
+    r = run("config check demo");
+    assert_int_equal(r->code, 0);
+    says(r->err, "demo: good: drnas on nb201");
+    assert_string_equal(r->out, "");
+    r = run("--quiet config check demo");
+    assert_string_equal(r->err, "");
+    assert_null(strchr(run("list methods")->out, '\033')); /* no colours into a pipe */
+    r = run_to("/dev/full", "list recipes");
+    assert_int_equal(r->code, 5);
+    says(r->err, "standard output: cannot write");
+    setenv("CELLAR_TRACE", "1", 1);
+    r = run("config check dmo");
+    unsetenv("CELLAR_TRACE");
+    says(r->err, "recipe.c:");
+}
+
+static void json_is_json(void **state) {
+    (void)state;
+    const char *lines[] = {"list methods --json", "list spaces --json", "--json list datasets", "list recipes --json",
+                           "list methods --settings --json"};
+    for (size_t i = 0; i < CEL_COUNT(lines); i++) {
+        json_t *all = json_loads(run(lines[i])->out, JSON_REJECT_DUPLICATES, NULL);
+        assert_true(json_array_size(all) > 0);
+        for (size_t k = 0; k < json_array_size(all); k++)
+            assert_true(json_string_length(json_object_get(json_array_get(all, k), "name")) > 0);
+        json_decref(all);
+    }
+    json_t *demo = json_loads(run("config show demo --json --set search.seed=77")->out, JSON_REJECT_DUPLICATES, NULL);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(demo, "search"), "seed")), 77);
+    json_decref(demo);
+}
+
+static void config_show_is_a_recipe(void **state) {
+    (void)state;
+    char *dir = test_temp_dir(), *path = cel_path_join(dir, "shown.yaml"), line[600];
+    for (int bare = 0; bare < 2; bare++) {
+        const result *r = run(bare ? "config show demo --bare" : "config show demo");
+        assert_int_equal(r->code, 0);
+        assert_int_equal(strstr(r->out, "  # ") == NULL, bare);
+        char *first = cel_strdup(r->out);
+        test_ok(cel_file_write_atomic(path, first, strlen(first)));
+        snprintf(line, sizeof line, "config show %s %s", path, bare ? "--bare" : "");
+        assert_string_equal(run(line)->out, first);
+        cel_free(first);
+    }
+    cel_free(path);
+    test_temp_dir_remove(dir);
+}
+
+/* Every line of `--complete` is a command, whose own flags are in its help. */
+static void help_and_completion_cover_everything(void **state) {
+    (void)state;
+    char *commands = cel_strdup(run("--complete")->out), *help = cel_strdup(run("--help")->out);
+    int n = 0;
+    for (char *name = commands, *end; *name; name = end + 1, n++) {
+        *(end = strchr(name, '\n')) = 0;
+        char line[128], *flags;
+        says(help, name);
+        snprintf(line, sizeof line, "%s --complete", name);
+        flags = cel_strdup(run(line)->out);
+        snprintf(line, sizeof line, "%s --help", name);
+        const result *r = run(line);
+        assert_int_equal(r->code, 0);
+        says(r->out, "usage: cellar ");
+        for (char *flag = flags, *stop; *flag; flag = stop + 1) {
+            *(stop = strchr(flag, '\n')) = 0;
+            says(r->out, flag);
+        }
+        says(flags, "--");
+        cel_free(flags);
+    }
+    assert_true(n >= 5);
+    cel_free(commands);
+    cel_free(help);
+}
+
+/* docs/cli.md is what scripts/docs.sh makes of the program. */
+static void the_documentation_is_current(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        execl("/bin/sh", "sh", CEL_SOURCE_DIR "/scripts/docs.sh", "--check", PROGRAM, (char *)NULL);
+        _exit(127);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    if (!WIFEXITED(how) || WEXITSTATUS(how)) fail_msg("docs/cli.md is out of date: run scripts/docs.sh %s", PROGRAM);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_lines_are_one_error),
+        cmocka_unit_test(streams_and_exit_codes),
+        cmocka_unit_test(json_is_json),
+        cmocka_unit_test(config_show_is_a_recipe),
+        cmocka_unit_test(help_and_completion_cover_everything),
+        cmocka_unit_test(the_documentation_is_current),
+    };
+    if (!cel_path_exists(PROGRAM)) {
+        print_error("%s is not built\n", PROGRAM);
+        return 1;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
