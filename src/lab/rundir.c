@@ -163,8 +163,6 @@ void cel_rundir_forget(cel_rundir *run) {
     run->checkpoint = NULL;
 }
 
-const char *cel_rundir_path(const cel_rundir *run) { return run->path; }
-
 /* ---- the manifest ---- */
 
 static void now_text(char out[32]) {

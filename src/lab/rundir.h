@@ -30,7 +30,6 @@ void cel_rundir_close(cel_rundir *run);
 const cel_checkpoint *cel_rundir_checkpoint(const cel_rundir *run);
 /* Releases the checkpoint's memory once it has been filled in. */
 void cel_rundir_forget(cel_rundir *run);
-const char *cel_rundir_path(const cel_rundir *run);
 
 /* Writes manifest.json: a new one, or, when the run goes on, the old one with this time added to "resumed". */
 cel_status cel_rundir_manifest(cel_rundir *run, const cel_run_facts *facts);

@@ -212,7 +212,3 @@ void cel_safetensors_destroy(cel_safetensors *file) {
 }
 
 const cel_state *cel_safetensors_items(const cel_safetensors *file) { return &file->items; }
-
-const char *cel_safetensors_meta(const cel_safetensors *file, const char *key) {
-    return json_string_value(json_object_get(json_object_get(file->header, META), key));
-}

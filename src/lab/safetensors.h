@@ -20,6 +20,4 @@ cel_status cel_safetensors_parse(const char *origin, const void *bytes, size_t n
 void cel_safetensors_destroy(cel_safetensors *file);
 /* The arrays in the header's order. Their data lies in the borrowed bytes and need not be aligned: memcpy, do not cast. */
 const cel_state *cel_safetensors_items(const cel_safetensors *file);
-/* NULL when the file has no such text. */
-const char *cel_safetensors_meta(const cel_safetensors *file, const char *key);
 #endif

@@ -111,7 +111,8 @@ static void describe_default(const cel_opt *o, char *out, size_t n) {
         snprintf(out, n, "%lld", (long long)o->integer);
 }
 
-void cel_opt_describe(const cel_opt *opt, char *out, size_t n) {
+/* "a number from 0 to 1; default 0.0003" */
+static void describe_opt(const cel_opt *opt, char *out, size_t n) {
     char range[640], fallback[256];
     describe_range(opt, range, sizeof range);
     describe_default(opt, fallback, sizeof fallback);
@@ -155,7 +156,8 @@ static void value_text(const cel_opt *o, const void *conf, char *out, size_t n) 
         snprintf(out, n, "%lld", (long long)get_integer(o, conf));
 }
 
-cel_status cel_opt_check(const char *section, const cel_opt *opts, const void *conf) {
+/* Every member against its range: a struct may have been changed since it was read. */
+static cel_status check_opts(const char *section, const cel_opt *opts, const void *conf) {
     for (const cel_opt *o = opts; o->kind != CEL_OPT_END; o++) {
         const char *dot = *section ? "." : "";
         if (!in_range(o, conf)) {
@@ -169,7 +171,7 @@ cel_status cel_opt_check(const char *section, const cel_opt *opts, const void *c
         for (int i = 0; i < count; i++) {
             char name[256];
             snprintf(name, sizeof name, "%s%s%s.%d", section, dot, o->name, i);
-            CEL_TRY(cel_opt_check(name, o->items, (const char *)member_of(o, conf) + (size_t)i * o->item_size));
+            CEL_TRY(check_opts(name, o->items, (const char *)member_of(o, conf) + (size_t)i * o->item_size));
         }
     }
     return CEL_OK;
@@ -329,7 +331,7 @@ static cel_status read_map(const cel_node *map, const char *section, const cel_s
 static cel_status read_all(const cel_conf *conf, const cel_section *sections, size_t n, bool strict) {
     for (size_t i = 0; i < n; i++) cel_opt_defaults(sections[i].opts, sections[i].conf);
     CEL_TRY(read_map(conf->root, "", sections, n, strict));
-    for (size_t i = 0; i < n; i++) CEL_TRY(cel_opt_check(sections[i].name, sections[i].opts, sections[i].conf));
+    for (size_t i = 0; i < n; i++) CEL_TRY(check_opts(sections[i].name, sections[i].opts, sections[i].conf));
     return CEL_OK;
 }
 
@@ -434,8 +436,8 @@ static void put_table(out_text *t, const cel_opt *opts, const void *conf, const 
         put(t, o->kind != CEL_OPT_LIST ? ": " : empty ? ": []" : ":");
         if (o->kind != CEL_OPT_LIST) put_value(t, o, conf, false);
         if (help) {
-            char range[900];
-            cel_opt_describe(o, range, sizeof range);
+            char range[1000];
+            describe_opt(o, range, sizeof range);
             put(t, "  # ");
             put(t, o->help);
             put(t, " (");
@@ -498,7 +500,7 @@ static void put_section(out_text *t, const cel_section *sections, size_t n, size
 }
 
 cel_status cel_conf_dump(const cel_section *sections, size_t n, cel_conf_form form, char **out) {
-    for (size_t i = 0; i < n; i++) CEL_TRY(cel_opt_check(sections[i].name, sections[i].opts, sections[i].conf));
+    for (size_t i = 0; i < n; i++) CEL_TRY(check_opts(sections[i].name, sections[i].opts, sections[i].conf));
     out_text t = {0};
     bool first = true;
     put(&t, form == CEL_CONF_JSON ? "{" : "");

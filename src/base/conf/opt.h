@@ -80,8 +80,4 @@ typedef struct cel_opt {
 
 /* Sets every member that the table names to its default. */
 void cel_opt_defaults(const cel_opt *opts, void *conf);
-/* Checks every member against its range, also of a struct that no file filled; CEL_CONFIG names `section`.member. */
-cel_status cel_opt_check(const char *section, const cel_opt *opts, const void *conf);
-/* "real, 0 to 1, default 0.0003" and the like; for help. */
-void cel_opt_describe(const cel_opt *opt, char *out, size_t n);
 #endif
