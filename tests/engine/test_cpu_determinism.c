@@ -139,7 +139,19 @@ static cel_val probabilities(cel_graph *g, int n) {
         .probs;
 }
 
+static cel_val conv(cel_graph *g, int n, int c, int out, int kernel, cel_conv2d_attr attr) {
+    return cel_conv2d(g, image(g, "x", n, c, 9, 7),
+                      cel_graph_param(g, "weight", CEL_SHAPE(out, c / attr.groups, kernel, kernel), CEL_INIT_KAIMING),
+                      attr);
+}
+static cel_val conv3(cel_graph *g, int n) { return conv(g, n, 4, 8, 3, (cel_conv2d_attr){1, 1, 1, 1}); }
+static cel_val conv1_half(cel_graph *g, int n) { return conv(g, n, 5, 3, 1, (cel_conv2d_attr){2, 0, 1, 1}); }
+static cel_val depthwise(cel_graph *g, int n) { return conv(g, n, 6, 6, 5, (cel_conv2d_attr){1, 4, 2, 6}); }
+
 static const layer layers[] = {
+    {"conv 3", conv3, 0, CEL_MODE_TRAIN},
+    {"conv 1/2", conv1_half, 0, CEL_MODE_TRAIN},
+    {"depthwise dilated 5", depthwise, 0, CEL_MODE_TRAIN},
     {"norm", norm_plain, 0, CEL_MODE_TRAIN},
     {"norm affine", norm_affine, 0, CEL_MODE_TRAIN},
     {"norm large", norm_large, 0, CEL_MODE_TRAIN},
