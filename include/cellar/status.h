@@ -57,11 +57,15 @@ cel_status cel_status_pass(cel_status status, const char *file, int line);
 /* Puts "text: " before the message of a failure that is being passed on (a file's name, a scope); returns `status`. */
 cel_status cel_status_prefix(cel_status status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define CEL_FAIL(code, ...) cel_status_fail((code), __FILE__, __LINE__, __VA_ARGS__)
+/* Its value is `code` itself, so that a compiler sees that it is no success. */
+#define CEL_FAIL(code, ...) (cel_status_fail((code), __FILE__, __LINE__, __VA_ARGS__), (code))
 #define CEL_TRY(call)                                                                                                  \
     do {                                                                                                               \
         cel_status cel_try_ = (call);                                                                                  \
-        if (cel_try_ != CEL_OK) return cel_status_pass(cel_try_, __FILE__, __LINE__);                                  \
+        if (cel_try_ != CEL_OK) {                                                                                      \
+            cel_status_pass(cel_try_, __FILE__, __LINE__);                                                             \
+            return cel_try_;                                                                                           \
+        }                                                                                                              \
     } while (0)
 /* The same for functions with something to release: sets `status` and jumps. */
 #define CEL_TRY_GOTO(status, label, call)                                                                              \
