@@ -26,9 +26,17 @@ now_ms() { echo $(($(date +%s%N) / 1000000)); }
 half_written() { compgen -G "$1/checkpoint/*.tmp" >/dev/null; }
 
 started=$(now_ms)
-(search "$work/calm" 2) || { echo "kill-test: the undisturbed search failed" >&2; exit 1; }
+failed() { # why; the search's own words follow
+    echo "kill-test: FAILED: $1" >&2
+    cat "$work/log" >&2
+    exit 1
+}
+(search "$work/calm" 2 >/dev/null 2>"$work/log") || failed "the undisturbed search"
 calm_ms=$(($(now_ms) - started))
 echo "kill-test: undisturbed in $calm_ms ms"
+most_ms=$((calm_ms * 2 / kills)) # so that about all of them fit into one search
+exec {never}<> <(:)
+pause_ms() { read -rt "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))" -u "$never"; }
 
 without_time() { sed -E 's/"(seconds|images_per_s|rss_mb|peak_mb)": *[0-9.eE+-]+/"\1": 0/g' "$1"; }
 same() { # run directory: the undisturbed one's equal?
@@ -37,34 +45,31 @@ same() { # run directory: the undisturbed one's equal?
         cmp <(cat "$work"/calm/events.* | wc -c) <(cat "$1"/events.* | wc -c)
 }
 
-done_kills=0 inside=0 runs=0 legs=0
-while [ $done_kills -lt "$kills" ] || [ $inside -eq 0 ]; do
+killed=0 inside=0 runs=0 legs=0
+while [ $killed -lt "$kills" ] || [ $inside -eq 0 ]; do
     runs=$((runs + 1))
     run=$work/run$runs
     while :; do
         legs=$((legs + 1))
-        resume=--resume
-        [ -e "$run" ] || resume=
-        (search "$run" $((1 + legs % 4)) $resume 2>"$work/log") &
+        (search "$run" $((1 + legs % 4)) --resume >/dev/null 2>"$work/log") &
         pid=$!
-        if [ $((done_kills % 4)) -eq 3 ] || [ $done_kills -ge "$kills" ]; then
-            # shellcheck disable=SC2086
-            while kill -0 $pid 2>/dev/null && ! half_written "$run"; do :; done
+        if [ $killed -ge "$kills" ] && [ $inside -gt 0 ]; then
+            : # enough: to the end
+        elif [ $((killed % 4)) -eq 3 ] || [ $killed -ge "$kills" ]; then
+            while kill -0 $pid 2>/dev/null && ! half_written "$run"; do pause_ms 1; done
+            kill -KILL $pid 2>/dev/null
         else
-            sleep "$(printf '0.%03d' $((RANDOM % (1 + (calm_ms * 3 / 2 / kills < 999 ? calm_ms * 3 / 2 / kills : 999)))))"
+            pause_ms $((RANDOM % (most_ms + 1)))
+            kill -KILL $pid 2>/dev/null
         fi
-        kill -KILL $pid 2>/dev/null
         wait $pid 2>/dev/null
         status=$?
-        if [ $status -eq 137 ]; then
-            done_kills=$((done_kills + 1))
-            if half_written "$run"; then inside=$((inside + 1)); fi
-            continue
-        fi
-        [ $status -eq 0 ] || { echo "kill-test: resuming failed with $status:" >&2; cat "$work/log" >&2; exit 1; }
-        break
+        [ $status -eq 137 ] || break
+        killed=$((killed + 1))
+        if half_written "$run"; then inside=$((inside + 1)); fi
     done
-    same "$run" || { echo "kill-test: FAILED: run $runs differs from the undisturbed one after $done_kills kills" >&2; exit 1; }
+    [ $status -eq 0 ] || failed "going on ended with status $status"
+    same "$run" || failed "search $runs differs from the undisturbed one, after $killed kills"
 done
-echo "kill-test: ok: $done_kills kills, $inside of them inside the writing of a checkpoint, $legs starts on 1 to 4 threads," \
-    "$runs finished searches, all equal to the undisturbed one"
+echo "kill-test: ok: $killed kills, $inside of them inside the writing of a checkpoint, $legs starts on 1 to 4 threads, $runs" \
+    "finished searches, all equal to the undisturbed one"
