@@ -166,7 +166,8 @@ static void run_net(const net *r, const cel_backend *backend, const char *poison
     cel_exec_destroy(e);
 }
 
-/* Random graphs: nobody reads memory before it is written or after its life (poison would make NaN), and poison changes no bit. */
+/* Random graphs: nobody reads memory before it is written or after its life (poison would make NaN), and poison changes
+ * no bit. */
 static void random_graphs(void **state) {
     (void)state;
     for (const cel_backend *const *b = cel_backends; *b; b++) {
@@ -509,7 +510,8 @@ static void large_means(void **state) {
     }
 }
 
-/* Dropout: about the right share, the same for the same step, another for another, independent in two layers of one scope. */
+/* Dropout: about the right share, the same for the same step, another for another, independent in two layers of one
+ * scope. */
 static void random_layers(void **state) {
     (void)state;
     enum { N = 40, F = 500, ALL = N * F };

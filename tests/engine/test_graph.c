@@ -272,8 +272,9 @@ static void not_differentiable(void **state) {
     cel_graph_destroy(g);
 }
 
-/* grad of grad: h = d/dp <dL/dp, v> by cel_graph_grad against the difference (dL/dp(p + t v) - dL/dp(p - t v)) / 2t, over
- * a network of all operations that can be differentiated twice. L is sum(y c) and y is quadratic or more in the parameters. */
+/* grad of grad: h = d/dp <dL/dp, v> by cel_graph_grad against the difference (dL/dp(p + t v) - dL/dp(p - t v)) / 2t,
+ * over a network of all operations that can be differentiated twice. L is sum(y c) and y is quadratic or more in the
+ * parameters. */
 static void second_gradient(void **state) {
     (void)state;
     enum { P = 4 };

@@ -1,4 +1,5 @@
-/* Layers of search spaces: parameter names and shapes; the mixed cell, fused and plain, is one function on every backend. */
+/* Layers of search spaces: parameter names and shapes; the mixed cell, fused and plain, is one function on every
+ * backend. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "engine/exec/exec.h"

@@ -1,5 +1,6 @@
-/* The contract of every operation, over its own sample cases: the gradient that cel_graph_grad builds is the slope of the reference,
- * and every backend computes what the reference computes: outputs, gradients, statistics, with gates on and off. */
+/* The contract of every operation, over its own sample cases: the gradient that cel_graph_grad builds is the slope of
+ * the reference, and every backend computes what the reference computes: outputs, gradients, statistics, with gates on
+ * and off. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "support/op_run.h"
@@ -42,9 +43,10 @@ static double rounding(op_run *r, const float *cotangent) {
     return 6e-8 * size;
 }
 
-/* Up to 40 elements of each gradient against differences with steps of 0.01 and 0.005. Where the two disagree there is a kink of ReLU
- * or of a maximum between the points, and the element is left out; that may happen to a third of them at most.
- * Tolerance: 3e-3 of the element and of the gradient's root mean square, and four times what rounding the outputs to float32 may do. */
+/* Up to 40 elements of each gradient against differences with steps of 0.01 and 0.005. Where the two disagree there is
+ * a kink of ReLU or of a maximum between the points, and the element is left out; that may happen to a third of them at
+ * most. Tolerance: 3e-3 of the element and of the gradient's root mean square, and four times what rounding the outputs
+ * to float32 may do. */
 static void check_slopes(op_run *r) {
     const op_sample *s = r->sample;
     op_run_fill(r, 3);
@@ -78,7 +80,8 @@ static void check_slopes(op_run *r) {
     cel_free(cotangent);
 }
 
-/* Large cases are there for the backends' vectors; a difference of theirs costs too much, and crosses too many kinks. */
+/* Large cases are there for the backends' vectors; a difference of theirs costs too much, and crosses too many
+ * kinks. */
 static bool small(const op_sample *s) {
     for (int k = 0; k < s->n_wrt; k++)
         if (cel_shape_count(cel_graph_shape(s->g, s->wrt[k])) > 2000) return false;
@@ -112,8 +115,8 @@ static void compare(op_run *got, op_run *want, cel_val v, double relative, doubl
     cel_free(b);
 }
 
-/* 2e-5 of the norm for outputs and statistics, 1e-4 for gradients, and 2e-6 of the cotangent and all gradients together: batch
- * norm makes some of them zero in exact arithmetic, and then only rounding is left. */
+/* 2e-5 of the norm for outputs and statistics, 1e-4 for gradients, and 2e-6 of the cotangent and all gradients
+ * together: batch norm makes some of them zero in exact arithmetic, and then only rounding is left. */
 static void check_backend(op_run *got, op_run *want, const uint8_t *gates) {
     const op_sample *s = want->sample;
     op_run *both[] = {got, want};

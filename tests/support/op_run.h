@@ -1,12 +1,13 @@
-/* One sample case of an operation, built with all its gradients and run on a backend: what the contract tests compare. */
+/* One sample case of an operation, built with all its gradients and run on a backend: what the contract tests
+ * compare. */
 #ifndef CEL_TEST_OP_RUN_H
 #define CEL_TEST_OP_RUN_H
 #include "engine/exec/exec.h"
 
 enum { OP_RUN_MOST = 64 };
 
-/* The graph of a case: its output y, an input "cotangent" of y's shape, and the gradient of sum(y * cotangent) by each float
- * input and parameter (CEL_NONE where it is zero, or where the operation has none). */
+/* The graph of a case: its output y, an input "cotangent" of y's shape, and the gradient of sum(y * cotangent) by each
+ * float input and parameter (CEL_NONE where it is zero, or where the operation has none). */
 typedef struct op_sample {
     const cel_op_def *def;
     const cel_op_case *op_case;
@@ -30,8 +31,9 @@ void op_sample_fini(op_sample *s);
 
 void op_run_init(op_run *r, const op_sample *s, const cel_backend *backend, cel_pool *pool, cel_mode mode);
 void op_run_fini(op_run *r);
-/* Fills every input, parameter and state: floats of inputs and parameters in random order 0.05 or more apart and 0.025 or more from 0, so
- * that no maximum is a near-tie; scalars, and states, positive; integers 0, 1 or 2. The same for the same seed. */
+/* Fills every input, parameter and state: floats of inputs and parameters in random order 0.05 or more apart and 0.025
+ * or more from 0, so that no maximum is a near-tie; scalars, and states, positive; integers 0, 1 or 2. The same for the
+ * same seed. */
 void op_run_fill(op_run *r, uint64_t seed);
 /* The states alone: a run in training mode moves them. */
 void op_run_fill_states(op_run *r, uint64_t seed);

@@ -19,7 +19,8 @@ typedef struct cel_backend {
     /* Between a plain C-order array and the backend's layout of a value. */
     void (*pack)(const cel_value *v, const void *plain, void *data, cel_pool *pool);
     void (*unpack)(const cel_value *v, const void *data, void *plain, cel_pool *pool);
-    /* The kernel of an operation type, NULL if there is none: an executor then refuses the graph, naming the operation. */
+    /* The kernel of an operation type, NULL if there is none: an executor then refuses the graph, naming the
+     * operation. */
     const cel_kernel *(*kernel)(const cel_op_def *def);
 } cel_backend;
 

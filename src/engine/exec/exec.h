@@ -1,16 +1,16 @@
 /* An executor: a sealed graph on a backend, its memory, and programs to run.
  *
- * A program is the part of the graph that some targets need, in order. All programs of an executor share inputs, parameters,
- * states and the gradient block; their temporaries are laid out by lifetime in one common block, as large as the largest program
- * needs. Running allocates nothing.
+ * A program is the part of the graph that some targets need, in order. All programs of an executor share inputs,
+ * parameters, states and the gradient block; their temporaries are laid out by lifetime in one common block, as large
+ * as the largest program needs. Running allocates nothing.
  *
  * Parameters lie in one contiguous block in order of declaration, each start rounded up to 16 floats; gradients
- * in a second block of the same layout (there only if some program has a parameter's gradient among its targets); states in a third.
- * Only a target lies in the gradient block: a gradient that is a step on the way to another one is a temporary. A program zeroes
- * the gradients it does not write because of a gate.
+ * in a second block of the same layout (there only if some program has a parameter's gradient among its targets);
+ * states in a third. Only a target lies in the gradient block: a gradient that is a step on the way to another one is a
+ * temporary. A program zeroes the gradients it does not write because of a gate.
  *
- * With CELLAR_POISON=1 in the environment of cel_exec_prepare every run fills with NaN what must not be read: temporaries
- * before they are written and after their last use, scratch, gradients before they are written. */
+ * With CELLAR_POISON=1 in the environment of cel_exec_prepare every run fills with NaN what must not be read:
+ * temporaries before they are written and after their last use, scratch, gradients before they are written. */
 #ifndef CEL_ENGINE_EXEC_H
 #define CEL_ENGINE_EXEC_H
 #include "engine/backend/backend.h"
@@ -29,10 +29,11 @@ typedef struct cel_slot {
 /* graph and pool are borrowed and must outlive the executor. */
 cel_status cel_exec_create(const cel_graph *g, const cel_backend *backend, cel_pool *pool, cel_exec **out);
 void cel_exec_destroy(cel_exec *e);
-/* Adds a program that computes `targets` (CEL_NONE entries are ignored; targets stay readable until the next run). Returns its number by
- * *program. Fails with CEL_UNSUPPORTED when the backend lacks a kernel, naming the operation. */
+/* Adds a program that computes `targets` (CEL_NONE entries are ignored; targets stay readable until the next run).
+ * Returns its number by *program. Fails with CEL_UNSUPPORTED when the backend lacks a kernel, naming the operation. */
 cel_status cel_exec_add_program(cel_exec *e, cel_mode mode, const cel_val *targets, int n, int *program);
-/* Plans and allocates; then programs can run and values be read and written. Parameters and states start as declared, from `seed`. */
+/* Plans and allocates; then programs can run and values be read and written. Parameters and states start as declared,
+ * from `seed`. */
 cel_status cel_exec_prepare(cel_exec *e, uint64_t seed);
 /* What prepare would allocate: readable after the programs are added, before and after prepare. */
 typedef struct cel_exec_memory {
@@ -40,8 +41,8 @@ typedef struct cel_exec_memory {
 } cel_exec_memory;
 cel_status cel_exec_plan(cel_exec *e, cel_exec_memory *out);
 
-/* From and to plain C order. Inputs, parameters and states can be written; those and the last run's targets read (a target under a
- * gate that is off reads as zeros). */
+/* From and to plain C order. Inputs, parameters and states can be written; those and the last run's targets read (a
+ * target under a gate that is off reads as zeros). */
 void cel_exec_write(cel_exec *e, cel_val v, const void *plain);
 void cel_exec_read(cel_exec *e, cel_val v, void *plain);
 float cel_exec_scalar(cel_exec *e, cel_val v);
@@ -51,8 +52,8 @@ void cel_exec_set_gates(cel_exec *e, const uint8_t *active, int n);
 void cel_exec_set_step(cel_exec *e, uint64_t seed, uint64_t step);
 void cel_exec_run(cel_exec *e, int program);
 
-/* What lies where in a program's temporaries, for tests: buffer i takes bytes at offset from operation `first` to `last` of the program
- * (the number of operations for targets). */
+/* What lies where in a program's temporaries, for tests: buffer i takes bytes at offset from operation `first` to
+ * `last` of the program (the number of operations for targets). */
 typedef struct cel_exec_buffer {
     size_t offset, bytes;
     int first, last;
@@ -65,8 +66,8 @@ float *cel_exec_states(cel_exec *e, size_t *n);
 const cel_slot *cel_exec_param_slots(const cel_exec *e, int *n);
 const cel_slot *cel_exec_state_slots(const cel_exec *e, int *n);
 
-/* Time, bytes and FLOPs by operation since it was last switched on (costs two clock reads an operation); a row for each operation of any
- * program, with 0 calls for those that did not run. */
+/* Time, bytes and FLOPs by operation since it was last switched on (costs two clock reads an operation); a row for each
+ * operation of any program, with 0 calls for those that did not run. */
 typedef struct cel_profile_row {
     const char *op;
     const char *scope;

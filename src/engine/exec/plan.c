@@ -10,7 +10,8 @@ static int larger_first(const void *a, const void *b) {
     return (x > y) - (x < y); /* the order they were made in: the plan is the same on every machine */
 }
 
-/* The smallest gap between the placed buffers (by offset) that are alive together with b, or the end of the last one. */
+/* The smallest gap between the placed buffers (by offset) that are alive together with b, or the end of the last
+ * one. */
 static size_t place(cel_exec_buffer *const *placed, int n, const cel_exec_buffer *b) {
     size_t low = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
     for (int i = 0; i < n; i++) {

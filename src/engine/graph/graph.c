@@ -1,4 +1,5 @@
-/* Values, scopes, gates and builder errors of a graph. Operations are added in engine/op/build.c, gradients in engine/op/grad.c. */
+/* Values, scopes, gates and builder errors of a graph. Operations are added in engine/op/build.c, gradients in
+ * engine/op/grad.c. */
 #include "engine/graph/graph.h"
 
 #include <assert.h>

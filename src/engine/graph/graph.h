@@ -1,4 +1,5 @@
-/* The inside of a graph (include/cellar/graph.h is its face): what operations, passes, backends and the executor read. */
+/* The inside of a graph (include/cellar/graph.h is its face): what operations, passes, backends and the executor
+ * read. */
 #ifndef CEL_ENGINE_GRAPH_H
 #define CEL_ENGINE_GRAPH_H
 #include "base/mem.h"
@@ -43,10 +44,11 @@ struct cel_graph {
     char error[1024];
 };
 
-/* Adds a value (everything but op, out, grad_of and gate is taken from *v; the name is `leaf` in the present scope, NULL for none). */
+/* Adds a value (everything but op, out, grad_of and gate is taken from *v; the name is `leaf` in the present scope,
+ * NULL for none). */
 cel_val cel_graph_new_value(cel_graph *g, const cel_value *v, const char *leaf);
-/* Adds an operation: copies attr (attr_bytes), infers the outputs' shapes, returns the op's index, or -1 after recording the error (also
- * when a required input is CEL_NONE). Outputs are graph->op[index].out[...]. */
+/* Adds an operation: copies attr (attr_bytes), infers the outputs' shapes, returns the op's index, or -1 after
+ * recording the error (also when a required input is CEL_NONE). Outputs are graph->op[index].out[...]. */
 int cel_graph_add(cel_graph *g, const struct cel_op_def *def, const cel_val *in, int n_in, const void *attr,
                   size_t attr_bytes);
 /* Records a builder error with the present scope (only the first is kept); returns CEL_NONE. */

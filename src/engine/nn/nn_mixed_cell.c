@@ -1,7 +1,8 @@
 /* cel_nn_mixed_cell: the parameters of a cell of mixed edges, and the cell as one operation or as plain ones; see nn.h.
  *
- * In the plain cell a candidate's first operation is built under the candidate's gate, so a sum can tell that it is off: SKIP is a
- * product with 1, and NONE (built only for straight-through weights, where its weight has a gradient while it is off) one with 0. */
+ * In the plain cell a candidate's first operation is built under the candidate's gate, so a sum can tell that it is
+ * off: SKIP is a product with 1, and NONE (built only for straight-through weights, where its weight has a gradient
+ * while it is off) one with 0. */
 #include "engine/nn/nn.h"
 
 #include "engine/op/mixed_cell.h"
@@ -115,7 +116,7 @@ cel_val cel_nn_mixed_cell(cel_graph *g, cel_val x, cel_val weights, const cel_mi
         return cel_graph_error(g, CEL_SHAPE, "mixed cell: %d convolutions, expected at most %d",
                                cel_mixed_convs(attr, NULL), CEL_MIX_MAX_CONVS);
     c.channels = channels / attr->k;
-    int gates = attr->n_nodes * (attr->n_nodes - 1) / 2 * attr->n_cols; /* all exist, also those of candidates not live */
+    int gates = attr->n_nodes * (attr->n_nodes - 1) / 2 * attr->n_cols; /* those of candidates not live exist too */
     if (g->n_gates < gates) g->n_gates = gates;
     return fused ? fused_cell(&c, x) : plain(&c, x);
 }

@@ -1,4 +1,5 @@
-/* Attribute structs of operations whose builders take plain arguments, and of gradient operations (the rest are in cellar/graph.h). */
+/* Attribute structs of operations whose builders take plain arguments, and of gradient operations (the rest are in
+ * cellar/graph.h). */
 #ifndef CEL_ENGINE_ATTR_H
 #define CEL_ENGINE_ATTR_H
 #include "engine/op/op.h"
@@ -65,8 +66,8 @@ typedef struct cel_cross_entropy_attr {
     float smoothing;
 } cel_cross_entropy_attr;
 
-/* The random stream of sample `i` of a random operation: element e of the sample, in plain C order of [c,h,w], takes the e-th
- * cel_rng_uniform of it. */
+/* The random stream of sample `i` of a random operation: element e of the sample, in plain C order of [c,h,w], takes
+ * the e-th cel_rng_uniform of it. */
 static inline cel_rng cel_op_stream(const cel_kernel_args *a, int nth, int i) {
     return cel_rng_at(a->seed, a->op->scope, a->step, (uint64_t)nth << 32 | (uint32_t)i);
 }

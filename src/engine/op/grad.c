@@ -1,7 +1,7 @@
 /* Reverse accumulation: the gradient as operations of the same graph.
  *
- * Walks the operations backwards from y, once each; what reaches a value from its readers is summed by cel_add, which leaves out
- * contributions under gates that are off. */
+ * Walks the operations backwards from y, once each; what reaches a value from its readers is summed by cel_add, which
+ * leaves out contributions under gates that are off. */
 #include <assert.h>
 
 #include "engine/op/check.h"

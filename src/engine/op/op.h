@@ -1,7 +1,8 @@
 /* An operation type: one file, one entry in ops.def.
  *
  * The `ref` kernel is the operation's meaning, in plain C over plain C-order tensors, accumulating in double; every
- * backend is judged by it. `grad` adds operations. The sample cases drive the correctness, gradient and speed checks of all backends. */
+ * backend is judged by it. `grad` adds operations. The sample cases drive the correctness, gradient and speed checks of
+ * all backends. */
 #ifndef CEL_ENGINE_OP_H
 #define CEL_ENGINE_OP_H
 #include "base/pool.h"
@@ -33,8 +34,8 @@ typedef struct cel_kernel_args {
 
 typedef void cel_kernel_fn(const cel_kernel_args *a);
 
-/* One sample for tests and benchmarks: builds the op on inputs it declares itself. The harness fills inputs at random, runs
- * ref and backends, and compares outputs and (from random upstream gradients) all gradients. */
+/* One sample for tests and benchmarks: builds the op on inputs it declares itself. The harness fills inputs at random,
+ * runs ref and backends, and compares outputs and (from random upstream gradients) all gradients. */
 typedef struct cel_op_case {
     const char *name;
     cel_val (*build)(cel_graph *g); /* returns the output to look at; CEL_NONE ends the list */
@@ -43,18 +44,18 @@ typedef struct cel_op_case {
 typedef struct cel_op_def {
     const char *name;
     int n_out;
-    /* Checks the inputs and sets shape/dtype/layout of out[0..n_outputs-1] (name, role, op are set by the graph). *n_out starts as
-     * def->n_out; an operation with a variable number of outputs changes it (at most 64). */
+    /* Checks the inputs and sets shape/dtype/layout of out[0..n_outputs-1] (name, role, op are set by the graph).
+     * *n_out starts as def->n_out; an operation with a variable number of outputs changes it (at most 64). */
     cel_status (*infer)(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out, int *n_out);
-    /* dout[i] CEL_NONE: no gradient flows in there. For each input i with need[i]: set din[i] to the value with its gradient (CEL_NONE if zero).
-     * NULL: not differentiable. */
+    /* dout[i] CEL_NONE: no gradient flows in there. For each input i with need[i]: set din[i] to the value with its
+     * gradient (CEL_NONE if zero). NULL: not differentiable. */
     cel_status (*grad)(cel_graph *g, int op, const cel_val *dout, const bool *need, cel_val *din);
     cel_kernel_fn *ref;
     size_t (*ref_work_bytes)(const cel_graph *g, const cel_op *op);               /* NULL: none */
     double (*flops)(const cel_graph *g, const cel_op *op, const uint8_t *active); /* NULL: counts as none */
     bool gated_inputs; /* leaves inactive inputs out; other operations may read a gated TEMP only under the same gate */
     bool in_place;     /* out[0] may share memory with in[0] if their shapes agree and nobody reads in[0] later */
-    bool all_outputs;  /* outputs that nobody needs get memory too: they are the kernel's own store between its phases */
+    bool all_outputs;  /* outputs that nobody needs get memory too: they are the kernel's store between its phases */
     bool effect; /* changes a STATE: runs in training mode whenever its output 0 is needed (never dropped alone) */
     const cel_op_case *cases;
 } cel_op_def;

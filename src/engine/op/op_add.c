@@ -1,4 +1,5 @@
-/* add: the sum of the active inputs, zero when none is; and scale: a value times a constant. Both for any layout and rank. */
+/* add: the sum of the active inputs, zero when none is; and scale: a value times a constant. Both for any layout and
+ * rank. */
 #include <string.h>
 
 #include "engine/op/check.h"

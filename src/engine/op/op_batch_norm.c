@@ -1,8 +1,8 @@
 /* batch_norm (Ioffe and Szegedy 2015) and its gradient, over [n,c,h,w] or [n,c].
  *   y = (x - mean) rstd gamma + beta,  rstd = 1 / sqrt(var + eps)
- * with the batch's mean and biased variance in training (or with use_batch), the running ones in evaluation. The running variance
- * takes the unbiased one, m/(m-1), where m = n h w (m = 1: the biased one, which is 0). The variance is summed around the mean in a
- * second pass, so a large mean costs no digits. */
+ * with the batch's mean and biased variance in training (or with use_batch), the running ones in evaluation. The
+ * running variance takes the unbiased one, m/(m-1), where m = n h w (m = 1: the biased one, which is 0). The variance
+ * is summed around the mean in a second pass, so a large mean costs no digits. */
 #include <math.h>
 
 #include "engine/op/check.h"

@@ -1,5 +1,6 @@
-/* Operations that move values and compute nothing: concat, slice and channel_shuffle over channels, crop over pixels, and the gradients
- * slice_grad and crop_grad, which put dy into a field of zeros. concat, slice, slice_grad and shuffle take [n,c] too. */
+/* Operations that move values and compute nothing: concat, slice and channel_shuffle over channels, crop over pixels,
+ * and the gradients slice_grad and crop_grad, which put dy into a field of zeros. concat, slice, slice_grad and shuffle
+ * take [n,c] too. */
 #include <string.h>
 
 #include "engine/op/check.h"

@@ -1,4 +1,5 @@
-/* conv2d and its gradients: cross-correlation without bias, any kernel, stride, zero padding, dilation and number of groups.
+/* conv2d and its gradients: cross-correlation without bias, any kernel, stride, zero padding, dilation and number of
+ * groups.
  *   y[n,o,i,j] = sum over c,u,v of x[n, g C/G + c, i s + u d - p, j s + v d - p] w[o,c,u,v],  g = o / (O/G)
  * All three are linear in each input, so each one's gradient is made of the other two. */
 #include "engine/op/check.h"
@@ -110,7 +111,8 @@ static cel_status grad_dw(cel_graph *g, int op, const cel_val *dout, const bool 
     return CEL_OK;
 }
 
-/* The window of outputs (or of a row of kernel taps) is clipped once, so the loops below need no test for the border. */
+/* The window of outputs (or of a row of kernel taps) is clipped once, so the loops below need no test for the
+ * border. */
 typedef struct conv {
     cel_dims x, w, y;
     cel_conv2d_attr a;
@@ -235,7 +237,8 @@ static size_t plane_work(const cel_graph *g, const cel_op *op) {
     return (size_t)d.h * (size_t)d.w * sizeof(double);
 }
 
-/* Multiply-adds of every tap, those on the padding too (as the papers count), times two; the same for both gradients. */
+/* Multiply-adds of every tap, those on the padding too (as the papers count), times two; the same for both
+ * gradients. */
 static double count(cel_shape y, cel_shape w) {
     return 2.0 * (double)cel_shape_count(y) * w.dim[1] * w.dim[2] * w.dim[3];
 }

@@ -1,5 +1,5 @@
-/* softmax_cross_entropy: mean over the batch of -sum_c t_c log p_c, p = softmax(logits), t = (1 - s) onehot(label) + s / c (label
- * smoothing, Szegedy et al. 2016), and its gradient  dlogits = dloss (p - t) / n + p (dp - sum p dp). */
+/* softmax_cross_entropy: mean over the batch of -sum_c t_c log p_c, p = softmax(logits), t = (1 - s) onehot(label) + s
+ * / c (label smoothing, Szegedy et al. 2016), and its gradient  dlogits = dloss (p - t) / n + p (dp - sum p dp). */
 #include <math.h>
 
 #include "engine/op/check.h"

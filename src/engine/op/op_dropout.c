@@ -1,5 +1,5 @@
-/* dropout (Srivastava et al. 2014), scale_samples and drop_mask, which together are drop-path (Larsson et al. 2017: one draw a
- * sample), and their gradients. A gradient draws the same numbers again instead of keeping a mask. */
+/* dropout (Srivastava et al. 2014), scale_samples and drop_mask, which together are drop-path (Larsson et al. 2017: one
+ * draw a sample), and their gradients. A gradient draws the same numbers again instead of keeping a mask. */
 #include <string.h>
 
 #include "engine/op/check.h"

@@ -1,4 +1,5 @@
-/* linear: y = x w^T + b for x [n,f], w [o,f], b [o] or none, and its gradients; each one's gradient is made of the others. */
+/* linear: y = x w^T + b for x [n,f], w [o,f], b [o] or none, and its gradients; each one's gradient is made of the
+ * others. */
 #include "engine/op/check.h"
 
 static cel_status check_rows(const cel_graph *g, const cel_val *in, int i, const char *name, const cel_value **out) {

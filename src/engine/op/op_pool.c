@@ -1,5 +1,6 @@
-/* max_pool, avg_pool, global_pool and their gradients. max_pool pads with -inf and gives its gradient to the first maximum in row-major
- * order of the window; avg_pool divides by the number of cells inside the image; global_pool is the mean over h and w. */
+/* max_pool, avg_pool, global_pool and their gradients. max_pool pads with -inf and gives its gradient to the first
+ * maximum in row-major order of the window; avg_pool divides by the number of cells inside the image; global_pool is
+ * the mean over h and w. */
 #include <math.h>
 
 #include "engine/op/check.h"

@@ -1,6 +1,7 @@
-/* weighted_sum: candidates times their weights, y = sum over active i of weights[row[i]][col[i]] x[i], and its gradients.
- * straight_through (GDAS, Dong and Yang 2019): the weights of inactive candidates are added as scalars; they are zero in value, and so
- * get the gradient sum(dy). A candidate of no value (`none`) must be listed, as a gated zero, for its weight to be told apart. */
+/* weighted_sum: candidates times their weights, y = sum over active i of weights[row[i]][col[i]] x[i], and its
+ * gradients. straight_through (GDAS, Dong and Yang 2019): the weights of inactive candidates are added as scalars; they
+ * are zero in value, and so get the gradient sum(dy). A candidate of no value (`none`) must be listed, as a gated zero,
+ * for its weight to be told apart. */
 #include "engine/op/check.h"
 
 enum { MOST = CEL_COUNT(((cel_weighted_sum_attr *)0)->row) };
