@@ -15,6 +15,16 @@ cel_net_shape golden_shape(const test_golden *golden, const test_tensor *x);
 extern const char *golden_only_backend;
 bool golden_backend_wanted(const cel_backend *backend);
 
+/* Runs a check; when it is out of tolerance, again with every weight moved by a rounding or none, then by up to two, and so on, until it
+ * is within, at most GOLDEN_NUDGES times. A ReLU whose input is within rounding of 0 may go either way in float arithmetic, and one
+ * that goes the other way than the reference moves a gradient by up to a percent of it. An implementation that is right lands on
+ * the reference's side under some of these nudges (and the check says which it needed), one that is wrong under none. */
+enum { GOLDEN_NUDGES = 16 };
+double golden_without_kinks(double (*run)(const test_golden *, const cel_backend *, bool), const test_golden *golden,
+                            const cel_backend *backend, bool fused);
+/* Moves the parameters as the present nudge says. */
+void golden_nudge(cel_exec *e);
+
 /* Writes (or compares) every parameter or state of `slots` with the tensor PREFIX.NAME. */
 void golden_write_slots(cel_exec *e, const cel_slot *slots, int n, const test_golden *golden, const char *prefix);
 double golden_compare_slots(const cel_slot *slots, int n, const float *block, const test_golden *golden,
