@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <pty.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
@@ -151,6 +152,70 @@ static void config_show_is_a_recipe(void **state) {
     test_temp_dir_remove(dir);
 }
 
+/* What the program writes to a terminal on standard error while it searches. */
+static char *watch_search(const char *dir, const char *no_color) {
+    int terminal;
+    size_t n = 0, room = 1 << 20;
+    char *text = cel_alloc(room, 1);
+    pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+    assert_non_null(text);
+    if (child == 0) {
+        int out = open("/dev/null", O_WRONLY);
+        dup2(out, 1);
+        setenv("TERM", "xterm", 1);
+        setenv("NO_COLOR", no_color, 1);
+        execl(PROGRAM, PROGRAM, "search", "demo", "--run", dir, "--set", "data={source: synthetic, limit: 64}", "--set",
+              "space={c: 4, n: 1}", "--set", "train.batch=8", "--set", "search.stages=[{k: 1, epochs: 2}]",
+              (char *)NULL);
+        _exit(127);
+    }
+    for (ssize_t got; n + 1 < room && (got = read(terminal, text + n, room - 1 - n)) > 0;) n += (size_t)got;
+    close(terminal);
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    if (!WIFEXITED(how) || WEXITSTATUS(how)) fail_msg("the search failed:\n%s", text);
+    return text;
+}
+
+static void a_terminal_gets_a_bar(void **state) {
+    (void)state;
+    char *dir = test_temp_dir();
+    for (int no_color = 0; no_color < 2; no_color++) {
+        char *run_dir = cel_path_join(dir, no_color ? "plain" : "colour");
+        char *text = watch_search(run_dir, no_color ? "1" : "");
+        says(text, "\r\033[K[");
+        says(text, " %");
+        assert_int_equal(strstr(text, "\033[36m") != NULL, !no_color);
+        char *last = text, *erased = text;
+        for (char *p = text; (p = strstr(p, "[")); p++)
+            if (!strncmp(p, "[>", 2) || !strncmp(p, "[=", 2)) last = p;
+        for (char *p = text; (p = strstr(p, "\r\033[K")); p++) erased = p;
+        assert_true(erased > last); /* the bar is gone at the end */
+        cel_free(text);
+        cel_free(run_dir);
+    }
+    test_temp_dir_remove(dir);
+}
+
+static void without_a_terminal_plain_lines(void **state) {
+    (void)state;
+    char *dir = test_temp_dir(), line[700];
+    snprintf(
+        line, sizeof line,
+        "search demo --run %s/a --set data.source=synthetic --set data.limit=64 --set space.c=4 --set train.batch=8 "
+        "--set search.stages.0.epochs=1 --set search.stages.0.warmup=0 --set search.stages.1.epochs=1 --set "
+        "search.stages.1.warmup=0",
+        dir);
+    const result *r = run(line);
+    assert_int_equal(r->code, 0);
+    says(r->err, "epoch");
+    assert_null(strchr(r->err, '\r'));
+    assert_null(strchr(r->err, '\033'));
+    assert_true(r->out[0] == '|'); /* the cell, for programs */
+    refuses(line, 3, "holds a run already; --resume goes on with it");
+    test_temp_dir_remove(dir);
+}
+
 /* Every line of `--complete` is a command, whose own flags are in its help. */
 static void help_and_completion_cover_everything(void **state) {
     (void)state;
@@ -197,6 +262,8 @@ int main(void) {
         cmocka_unit_test(streams_and_exit_codes),
         cmocka_unit_test(json_is_json),
         cmocka_unit_test(config_show_is_a_recipe),
+        cmocka_unit_test(a_terminal_gets_a_bar),
+        cmocka_unit_test(without_a_terminal_plain_lines),
         cmocka_unit_test(help_and_completion_cover_everything),
         cmocka_unit_test(the_documentation_is_current),
     };

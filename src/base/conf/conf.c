@@ -126,7 +126,7 @@ static cel_status load_with_base(const char *path, const char *base_dir, cel_con
     if (base->kind != CEL_NODE_TEXT || !*base->text)
         return CEL_FAIL(CEL_CONFIG, "%s: base: expected a file, found %s", cel_node_at(base, false, at),
                         cel_node_kind_text(base));
-    char *base_path;
+    char *base_path = NULL;
     CEL_TRY(find_base(path, base->text, base_dir, &base_path));
     cel_conf *conf = NULL;
     cel_status status = load_one(base_path, &conf);
