@@ -1,5 +1,5 @@
-# What `cmake --install` puts where. The package files find the prefix from their own place, so that an installed tree may
-# be moved; the library and the program find share/cellar the same way (base/datadir.h).
+# What `cmake --install` puts where. The package files find the prefix from their own place, so that an installed tree
+# may be moved; the library and the program find share/cellar the same way (base/datadir.h).
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/cellar)
 install(TARGETS cellar_shared cellar_static LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -100,7 +100,8 @@ tr '\n' '\0' <"$work/texts" |
 report paths
 
 read -ra flags < <(pkg-config --cflags jansson yaml-0.1 sqlite3 libarchive libcurl cmocka 2>/dev/null)
-flags+=(-std=c11 -D_GNU_SOURCE -fsyntax-only -Wno-psabi -DCEL_ISA=base -DCEL_ISA_BASE=1 -Iinclude -Isrc -Itests -Icli -Ibench)
+flags+=(-std=c11 -D_GNU_SOURCE -fsyntax-only -Wno-psabi -DCEL_ISA=base -DCEL_ISA_BASE=1)
+flags+=(-Iinclude -Isrc -Itests -Icli -Ibench)
 grep '\.h$' "$work/files" | xargs -r -I{} -P "$(nproc)" sh -c '
     header=$1 && shift
     printf "#include \"%s\"\n" "${header#*/}" | "$CC" "$@" -x c - 2>&1 | grep -m 1 error | sed "s|^|$header: |"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what a task needs and this machine lacks: scripts/deps.sh [build] [style] [fuzz] [valgrind] [browser] [peer] [tcmalloc]
+# Installs what a task needs and this machine lacks: scripts/deps.sh [build] [style] [fuzz] [valgrind] [browser]
+# [peer] [tcmalloc]
 #
-# Each need is a probe and a Debian package. When every probe succeeds, nothing is run and nothing is fetched, so a user
-# without rights can build on a prepared machine. Otherwise apt-get installs what is missing: as root, or by sudo when that
-# asks for no password; else the script says what to install and fails.
+# Each need is a probe and a Debian package. When every probe succeeds, nothing is run and nothing is fetched, so a
+# user without rights can build on a prepared machine. Otherwise apt-get installs what is missing: as root, or by sudo
+# when that asks for no password; else the script says what to install and fails.
 set -u
 [ $# -gt 0 ] || set -- build
 
@@ -71,7 +72,8 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 program apt-get || { echo "deps: no apt-get here; install what Debian calls: ${missing[*]}" >&2; exit 1; }
 echo "deps: installing ${missing[*]}" >&2
-install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends)
+export DEBIAN_FRONTEND=noninteractive
+install=("${as_root[@]}" apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends)
 # A machine whose package lists are fresh needs no update; one that has none, or stale ones, does.
 "${install[@]}" "${missing[@]}" >/dev/null 2>&1 && exit 0
 "${as_root[@]}" apt-get -qq update || echo "deps: apt-get update failed; trying with the lists that are there" >&2

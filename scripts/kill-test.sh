@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Kills a search 20 times and wants the bytes of an undisturbed one: scripts/kill-test.sh CELLAR [KILLS]
 #
-# A short search with a prune and a widening runs once in peace. Then the same search is killed (SIGKILL) after random times
-# and resumed, each time on another number of threads; every fourth kill waits for a checkpoint to be half written, and at least
-# one has to catch it there. What is finished has to equal the undisturbed run: checkpoints and genotypes.jsonl to the byte,
-# metrics.jsonl but for time and memory, TensorBoard events in number and size.
+# A short search with a prune and a widening runs once in peace. Then the same search is killed (SIGKILL) after random
+# times and resumed, each time on another number of threads; every fourth kill waits for a checkpoint to be half
+# written, and at least one has to catch it there. What is finished has to equal the undisturbed run: checkpoints and
+# genotypes.jsonl to the byte, metrics.jsonl but for time and memory, TensorBoard events in number and size.
 set -u
 cellar=$(realpath "$1") || exit 2
 kills=${2:-20}
@@ -71,5 +71,5 @@ while [ $killed -lt "$kills" ] || [ $inside -eq 0 ]; do
     [ $status -eq 0 ] || failed "going on ended with status $status"
     same "$run" || failed "search $runs differs from the undisturbed one, after $killed kills"
 done
-echo "kill-test: ok: $killed kills, $inside of them inside the writing of a checkpoint, $legs starts on 1 to 4 threads, $runs" \
-    "finished searches, all equal to the undisturbed one"
+echo "kill-test: ok: $killed kills, $inside of them inside the writing of a checkpoint, $legs starts on 1 to 4 threads," \
+    "$runs finished searches, all equal to the undisturbed one"

@@ -7,7 +7,8 @@ mkdir -p "$out"
 version=$("$cellar" --version)
 escape() { sed 's/\\/\\e/g; s/-/\\-/g; s/^\([.'"'"']\)/\\\&\1/'; }
 
-# Text in roff: a flag ("  --flag VALUE   what it does") or a name in two columns becomes an item, the rest stays as it is.
+# Text in roff: a flag ("  --flag VALUE   what it does") or a name in two columns becomes an item, the rest stays as
+# it is.
 body() {
     awk '
         /^  +[^ ].*  +[^ ]/ {

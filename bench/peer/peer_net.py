@@ -1,7 +1,7 @@
 """NAS-Bench-201 as a supernet in PyTorch, the way search code is usually written: the peer of cellar's engine.
 
-Space: Dong and Yang, arXiv:2001.00326. Mixing weights, partial channels, pruning, widening: Chen et al., arXiv:2006.10355.
-Written from the papers. Batch norm in the search cells has no affine part, elsewhere it has.
+Space: Dong and Yang, arXiv:2001.00326. Mixing weights, partial channels, pruning, widening: Chen et al.,
+arXiv:2006.10355. Written from the papers. Batch norm in the search cells has no affine part, elsewhere it has.
 """
 import torch
 import torch.nn.functional as F

@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 """A whole DrNAS search on NAS-Bench-201 in PyTorch: what cellar's search is compared with, seed by seed.
 
-Written from the paper (Chen et al., arXiv:2006.10355, sections 3.1, 3.2, 3.4) with the protocol of cellar's recipes: each step
-an architecture half on a batch drawn afresh and a weights half on the next batch of a shuffled epoch, the last incomplete batch
-left out; the first half of the training images feeds the weights, the second the architecture; both are cropped and mirrored.
-Concentration ELU(eta) + 1, Adam with betas (0.5, 0.999) and L2 on eta; SGD with momentum, weight decay, clipping, cosine by epoch.
-Between stages each edge keeps its best operations (the others' eta becomes 0), and the channels in the mixed operations widen
-(Net2Wider: weights, momentum and batch-norm statistics copied from channels drawn at random). In the first epochs of a stage
-the architecture rests.
+Written from the paper (Chen et al., arXiv:2006.10355, sections 3.1, 3.2, 3.4) with the protocol of cellar's recipes:
+each step an architecture half on a batch drawn afresh and a weights half on the next batch of a shuffled epoch, the
+last incomplete batch left out; the first half of the training images feeds the weights, the second the architecture;
+both are cropped and mirrored. Concentration ELU(eta) + 1, Adam with betas (0.5, 0.999) and L2 on eta; SGD with
+momentum, weight decay, clipping, cosine by epoch. Between stages each edge keeps its best operations (the others' eta
+becomes 0), and the channels in the mixed operations widen (Net2Wider: weights, momentum and batch-norm statistics
+copied from channels drawn at random). In the first epochs of a stage the architecture rests.
 
-Prints a JSON line for each epoch, with the keys of cellar's metrics.jsonl. Neither the test images nor a benchmark table are read.
+Prints a JSON line for each epoch, with the keys of cellar's metrics.jsonl. Neither the test images nor a benchmark
+table are read.
 
-  peer_search.py --data data/cifar10-mini --seed 1 --cells 1 --stages 4:5:20:4,2:3:20:4 --arch-lr 0.003      the demo recipe
-  peer_search.py --data cifar-10-batches-bin --stages 4:5:50:10,2:3:50:10                      the paper's progressive search
+  peer_search.py --data cifar-10-batches-bin --stages 4:5:50:10,2:3:50:10     the paper's progressive search
+  peer_search.py --data data/cifar10-mini --cells 1 --stages 4:5:20:4,2:3:20:4 --arch-lr 0.003     a small one
 """
 import argparse
 import json
@@ -28,7 +29,7 @@ import peer_net
 
 
 def stage_list(text):
-    """"K:OPS:EPOCHS:WARMUP,...": 1/K of the channels, operations kept on each edge, epochs, those in which eta rests."""
+    """K:OPS:EPOCHS:WARMUP,...: 1/K of the channels, operations kept on each edge, epochs, those in which eta rests."""
     stages = [tuple(int(x) for x in part.split(":")) for part in text.split(",")]
     if any(len(s) != 4 or min(s[:3]) < 1 or s[3] < 0 or s[1] > len(peer_net.OPS) for s in stages):
         raise argparse.ArgumentTypeError(f"expected K:OPS:EPOCHS:WARMUP,..., found {text!r}")
@@ -37,7 +38,8 @@ def stage_list(text):
 
 def options():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--data", required=True, help="CIFAR-10 in binary form: a file, or a directory with train.bin or data_batch_*.bin")
+    ap.add_argument("--data", required=True,
+                    help="CIFAR-10, binary: a file, or a directory with train.bin or data_batch_*.bin")
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--stages", type=stage_list, default="4:5:50:10,2:3:50:10", metavar="K:OPS:EPOCHS:WARMUP,...")
     ap.add_argument("--limit", type=int, default=0, help="use only the first so many training images; 0: all")
@@ -49,7 +51,7 @@ def options():
     ap.add_argument("--momentum", type=float, default=0.9)
     ap.add_argument("--weight-decay", type=float, default=3e-4)
     ap.add_argument("--clip", type=float, default=5.0)
-    ap.add_argument("--clip-arch", action="store_true", help="eta's gradient counts in the norm that clips the weights'")
+    ap.add_argument("--clip-arch", action="store_true", help="eta's gradient counts in the clipped norm")
     ap.add_argument("--arch-lr", type=float, default=3e-4)
     ap.add_argument("--arch-decay", type=float, default=1e-3, help="L2 on eta")
     ap.add_argument("--pad", type=int, default=4)
@@ -109,8 +111,8 @@ def prune(net, keep):
 
 
 def widen(net, momentum, k):
-    """From the present 1/K of the channels to 1/k: new channels are copies of old ones drawn at random. `momentum` maps a
-    parameter to its buffer; the new parameters get theirs."""
+    """From the present 1/K of the channels to 1/k: new channels are copies of old ones drawn at random. `momentum` maps
+    a parameter to its buffer; the new parameters get theirs."""
     for edge in net.edges():
         for block in edge.convolutions():
             have, want = edge.part, edge.part * edge.k // k

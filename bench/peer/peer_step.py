@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Times one DrNAS search step of the NAS-Bench-201 supernet in PyTorch: a JSON line for each case.
 
-A step: on one batch the architecture's half (sample, forward, backward, Adam on eta), on another the weights' half (sample,
-forward, backward, clipping, SGD with momentum). Batches of random images lie ready in memory, so nothing but the step is timed:
-that favours the peer. Peak memory is the process', so each case runs in a process of its own.
+A step: on one batch the architecture's half (sample, forward, backward, Adam on eta), on another the weights' half
+(sample, forward, backward, clipping, SGD with momentum). Batches of random images lie ready in memory, so nothing but
+the step is timed: that favours the peer. Peak memory is the process', so each case runs in a process of its own.
 
   peer_step.py                            the three cases, eager
   peer_step.py --case k1 --best           only needed gradients, compiled cells, channels last
-  peer_step.py --case k4 --serve          answers each line on stdin with the time of one step, to take turns with another
-                                          program; at the end of stdin the usual line
+  peer_step.py --case k4 --serve          answers each line on stdin with the time of one step, to take turns with
+                                          another program; at the end of stdin the usual line
 """
 import argparse
 import ctypes.util
@@ -20,8 +20,8 @@ import subprocess
 import sys
 import time
 
-# name: 1/k of the channels mixed, live operations of each edge (None: all). The three kept ones are a fixed random choice:
-# none, skip, 1x1, 3x3, pool live on 2, 4, 5, 4, 3 of the six edges.
+# name: 1/k of the channels mixed, live operations of each edge (None: all). The three kept ones are a fixed random
+# choice: none, skip, 1x1, 3x3, pool live on 2, 4, 5, 4, 3 of the six edges.
 CASES = {
     "k4": (4, None),
     "k2_keep3": (2, [[1, 2, 3], [0, 1, 2], [2, 3, 4], [1, 2, 3], [0, 1, 4], [2, 3, 4]]),

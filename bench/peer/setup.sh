@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has PyTorch: the one named in PEER_PYTHON, else one in a virtual environment of its own
-# (PEER_VENV, build/peer-venv) that is made on the first call, from PyPI (some gigabytes). Remarks go to stderr.
+# Prints the path of a Python that has PyTorch: the one named in PEER_PYTHON, else one in a virtual environment of its
+# own (PEER_VENV, build/peer-venv) that is made on the first call, from PyPI (some gigabytes). Remarks go to stderr.
 set -eu
 cd "$(dirname "$0")/../.."
 if [ -n "${PEER_PYTHON:-}" ]; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs a build below a fresh prefix, moves that, and uses what is there the ways others would: pkg-config (shared and
-# static), CMake, the program away from its tree, man pages, completion. run.sh BUILD_DIR CONSUMER_DIR CC SANITIZERS
+# Installs a build below a fresh prefix, moves that, and uses what is there the ways others would: pkg-config (shared
+# and static), CMake, the program away from its tree, man pages, completion. run.sh BUILD_DIR CONSUMER_DIR CC
+# SANITIZERS
 set -eu
 build=$1 consumer=$2 cc=$3
 flags=(-std=c11 -Wall -Werror ${4:+-fsanitize=$4})
@@ -28,7 +29,8 @@ read -ra static < <(pkg-config --static --cflags --libs cellar | sed "s|-lcellar
 expect_consumer "pkg-config --static" "$prefix/bin/consumer"
 rm "$prefix/bin/consumer"
 cmake -S "$consumer" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" \
-    -DCMAKE_C_FLAGS="${flags[*]}" >"$work/log" && cmake --build "$work/cmake" >>"$work/log" || { cat "$work/log"; exit 1; }
+    -DCMAKE_C_FLAGS="${flags[*]}" >"$work/log" && cmake --build "$work/cmake" >>"$work/log" ||
+    { cat "$work/log"; exit 1; }
 expect_consumer find_package "$work/cmake/consumer"
 
 cd /
