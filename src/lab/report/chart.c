@@ -4,16 +4,7 @@
 #include <string.h>
 
 /* Sizes in pixels of the wide and of the narrow form. FONT is that of the style sheet. */
-enum {
-    FONT = 13,
-    LINE = 17,
-    WIDE = 900,
-    WIDE_HEIGHT = 380,
-    NARROW = 420,
-    NARROW_HEIGHT = 300,
-    TICK_GAP = 46,
-    ROWS = 6
-};
+enum { FONT = 13, LINE = 17, WIDE = 900, WIDE_HEIGHT = 380, NARROW = 420, NARROW_HEIGHT = 300, TICK_GAP = 38 };
 static const double TOWARDS_SOFT = 0.4; /* the distance to the target at which the axis is as good as there */
 
 /* How wide a text is drawn, on the safe side. */
@@ -21,7 +12,7 @@ static double text_width(const char *text) {
     double w = 0;
     for (const char *p = text; *p; p++)
         if (((unsigned char)*p & 0xC0) != 0x80)
-            w += strchr("ilj.,:;|'!1tfI ()", *p) ? 0.42 : strchr("mwMW%", *p) ? 0.98 : 0.64;
+            w += strchr("ilj.,:;|'!1tfI ()", *p) ? 0.42 : strchr("mwMW%", *p) ? 1.05 : 0.7;
     return w * FONT;
 }
 
@@ -64,18 +55,16 @@ static double place(const axis *a, double v) {
     return a->from + (a->to - a->from) * (stretched(a, v) - low) / (high - low);
 }
 
-/* Ticks of a stretched axis: the roundest numbers first, each only where there is room. */
-static int stretched_ticks(const axis *a, double gap, double ticks[CEL_TICKS], int *digits) {
+/* Ticks of a stretched axis: the roundest numbers first, each only where there is room, and only where the next of its
+ * kind is not far closer than that. */
+static int stretched_ticks(const axis *a, double gap, double ticks[CEL_TICKS]) {
     static const double steps[] = {50, 20, 10, 5, 2, 1, 0.5};
     int n = 0;
-    *digits = 0;
     for (size_t s = 0; s < CEL_COUNT(steps); s++)
         for (double v = floor(a->high / steps[s]) * steps[s]; v >= a->low && n < CEL_TICKS; v -= steps[s]) {
-            bool room = true;
+            bool room = fabs(place(a, v + steps[s]) - place(a, v)) >= gap / 2;
             for (int i = 0; i < n; i++) room = room && fabs(place(a, v) - place(a, ticks[i])) >= gap;
-            if (!room) continue;
-            ticks[n++] = v;
-            if (v != floor(v)) *digits = 1;
+            if (room) ticks[n++] = v;
         }
     return n;
 }
@@ -131,19 +120,24 @@ static void put_text(const frame *f, const char *style, double x, double y, cons
                  px(f, y), anchor, cel_page_escape(f->page, text));
 }
 
+/* A stretched axis has whole ticks and halves side by side. */
+static const char *tick_text(const frame *f, double v, int digits) {
+    return cel_page_real(f->page, v, f->y.scale == CEL_SCALE_LINEAR ? digits : v != floor(v));
+}
+
 static void put_axes(const frame *f) {
     double ticks[CEL_TICKS];
-    int digits, n;
+    int digits = 0, n;
     double height = f->bottom - f->top;
     n = f->y.scale == CEL_SCALE_TOWARDS
-            ? stretched_ticks(&f->y, LINE + 3, ticks, &digits)
+            ? stretched_ticks(&f->y, LINE + 3, ticks)
             : cel_chart_ticks(f->y.low, f->y.high, 1 + (int)(height / TICK_GAP), false, ticks, &digits);
     for (int i = 0; i < n; i++) {
         double y = place(&f->y, ticks[i]);
         cel_page_put(f->page, "<path class=\"grid\" d=\"M%s %sH%s\"/>", px(f, f->left), px(f, y), px(f, f->right));
-        put_text(f, "tick", f->left - 8, y + FONT * 0.36, "end", cel_page_real(f->page, ticks[i], digits));
+        put_text(f, "tick", f->left - 8, y + FONT * 0.36, "end", tick_text(f, ticks[i], digits));
     }
-    n = cel_chart_ticks(f->x.low, f->x.high, 1 + (int)((f->right - f->left) / (TICK_GAP + 14)), true, ticks, &digits);
+    n = cel_chart_ticks(f->x.low, f->x.high, 1 + (int)((f->right - f->left) / (TICK_GAP + 22)), true, ticks, &digits);
     for (int i = 0; i < n; i++) {
         double x = place(&f->x, ticks[i]);
         cel_page_put(f->page, "<path class=\"axis\" d=\"M%s %sv4\"/>", px(f, x), px(f, f->bottom));
@@ -286,7 +280,7 @@ void cel_chart_put(cel_page *page, const cel_chart *chart, const char *form, int
     frame f = {.page = page, .chart = chart, .y = y_axis(chart), .wide = width >= WIDE};
     int n_ends = f.wide ? collect_ends(page, chart, ends, values) : 0;
     for (int i = 0; i < n_ends; i++) room = fmax(room, text_width(ends[i].text) + 18);
-    f.top = (chart->y_title ? LINE + 6 : 8) + (chart->n_spans > 1 ? LINE + 6 : 0);
+    f.top = (chart->y_title ? LINE + 6 : 8) + (chart->n_spans > 1 && chart->span[0].labels[0] ? LINE + 6 : 0);
     f.bottom = height - (chart->x_title ? 2 * LINE + 10 : LINE + 8);
     f.y.from = f.bottom;
     f.y.to = f.top;
@@ -364,17 +358,16 @@ static int marker_row(double left[], double right[], int row[], int i, double x,
     double from = fmin(fmax(x - text / 2, 2), width - text - 2);
     left[i] = from;
     right[i] = from + text;
-    for (int r = 0; r < ROWS; r++) {
+    for (int r = 0;; r++) { /* the i-th row is free at the latest */
         bool free = true;
         for (int k = 0; k < i; k++) free = free && (row[k] != r || left[i] > right[k] + 8 || right[i] < left[k] - 8);
         if (free) return r;
     }
-    return -1;
 }
 
 static void put_histogram(cel_page *page, const cel_histogram *h, const char *form, int width) {
     double low = h->target - 4, left[CEL_CHART_MARKERS], right[CEL_CHART_MARKERS], ticks[CEL_TICKS];
-    int row[CEL_CHART_MARKERS], rows = 0, digits, n_bins = width >= WIDE ? BINS : BINS / 3;
+    int row[CEL_CHART_MARKERS], rows = 0, n_bins = width >= WIDE ? BINS : BINS / 3;
     for (int i = 0; i < h->n; i++) low = fmin(low, floor(h->value[i]));
     axis unit = {CEL_SCALE_TOWARDS, h->target, low, h->target, 0, 1};
     axis x = unit;
@@ -402,20 +395,20 @@ static void put_histogram(cel_page *page, const cel_histogram *h, const char *fo
                          px(&f, at + 0.5), px(&f, bottom - passed - ahead), px(&f, bar - 1), px(&f, ahead));
     }
     cel_page_put(page, "<path class=\"axis\" d=\"M%s %sH%s\"/>", px(&f, x.from), px(&f, bottom), px(&f, x.to));
-    int n = stretched_ticks(&x, TICK_GAP, ticks, &digits);
+    int n = stretched_ticks(&x, TICK_GAP + 8, ticks);
     for (int i = 0; i < n; i++) {
         double at = place(&x, ticks[i]);
         cel_page_put(page, "<path class=\"axis\" d=\"M%s %sv4\"/>", px(&f, at), px(&f, bottom));
-        put_text(&f, "tick", at, bottom + LINE + 2, "middle", cel_page_real(page, ticks[i], digits));
+        put_text(&f, "tick", at, bottom + LINE + 2, "middle",
+                 cel_page_real(page, ticks[i], ticks[i] != floor(ticks[i])));
     }
     put_text(&f, "title", x.to, bottom + 2 * LINE + 4, "end", h->x_title);
-    for (int i = 0; i < h->n_markers; i++) {
-        double at = place(&x, h->marker[i].x), base = top - 8 - row[i] * (LINE + 3);
-        if (row[i] < 0) continue;
-        cel_page_put(page, "<path class=\"level %s\" d=\"M%s %sV%s\"/>", h->marker[i].style, px(&f, at),
-                     px(&f, base + 4), px(&f, bottom));
-        put_text(&f, cel_page_text(page, "end %s", h->marker[i].style), left[i], base, "start", h->marker[i].label);
-    }
+    for (int i = 0; i < h->n_markers; i++)
+        cel_page_put(page, "<path class=\"level %s\" d=\"M%s %sV%s\"/>", h->marker[i].style,
+                     px(&f, place(&x, h->marker[i].x)), px(&f, top - 4 - row[i] * (LINE + 3)), px(&f, bottom));
+    for (int i = 0; i < h->n_markers; i++)
+        put_text(&f, cel_page_text(page, "end %s", h->marker[i].style), left[i], top - 8 - row[i] * (LINE + 3), "start",
+                 h->marker[i].label);
     cel_page_put(page, "</svg>\n");
 }
 

@@ -81,7 +81,7 @@ void cel_section_repeat(cel_page *page, const cel_report *r) {
                            cel_page_count(page, (int64_t)m->threads)));
     put_fact(page, "Machine", m->cpu);
     put_fact(page, "cellar", m->version);
-    put_fact(page, "Built by", cel_page_text(page, "GCC-compatible %s %s", m->compiler, m->flags));
+    put_fact(page, "Compiler", cel_page_text(page, "%s, %s", m->compiler, m->flags));
     put_fact(page, "Supernet at the start",
              cel_page_text(page, "%s weights, %sFLOP a step", cel_page_amount(page, m->plan_params),
                            cel_page_amount(page, m->plan_flops)));

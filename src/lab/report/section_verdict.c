@@ -10,6 +10,12 @@ static const char *percent(cel_page *page, double value) {
     return cel_page_text(page, "%s&nbsp;%%", cel_page_real(page, value, 2));
 }
 
+/* "2026-01-31 12:00 UTC" for what the manifest writes. */
+static const char *date(cel_page *page, const char *iso) {
+    bool known = strlen(iso) == 20 && iso[10] == 'T' && iso[19] == 'Z';
+    return cel_page_escape(page, known ? cel_page_text(page, "%.10s %.5s UTC", iso, iso + 11) : iso);
+}
+
 static void put_head(cel_page *page, const cel_report *r) {
     const cel_history *h = r->history;
     const cel_manifest *m = &h->manifest;
@@ -21,7 +27,7 @@ static void put_head(cel_page *page, const cel_report *r) {
         cel_page_escape(page, m->method), cel_page_escape(page, h->topology->label), cel_page_escape(page, m->dataset),
         (long long)m->seed, h->n, h->n_epochs, cel_page_duration(page, m->seconds_total),
         cel_page_count(page, (int64_t)m->threads), m->threads == 1 ? "" : "s");
-    cel_page_put(page, " &middot; %s</p></header>\n", cel_page_escape(page, m->started));
+    cel_page_put(page, " &middot; %s</p></header>\n", date(page, m->started));
 }
 
 static int count_op(const cel_report *r, const char *name) {
@@ -37,12 +43,13 @@ static void put_sentence(cel_page *page, const cel_report *r) {
     const char *where = cel_history_dataset_label[r->worth];
     cel_page_put(page, "<p class=\"verdict\">");
     if (s->rank == 1)
-        cel_page_put(page, "The best of all %s cells on %s: %s test accuracy", cel_page_count(page, s->count), where,
-                     percent(page, s->test));
+        cel_page_put(page, "The best of all %s cells on <span class=\"nw\">%s</span>: %s test accuracy",
+                     cel_page_count(page, s->count), where, percent(page, s->test));
     else
-        cel_page_put(page, "Better than %s of all %s cells on %s; %s points below the optimum of %s",
-                     percent(page, s->better_than), cel_page_count(page, s->count), where,
-                     cel_page_real(page, s->best - s->test, 2), percent(page, s->best));
+        cel_page_put(
+            page, "Better than %s of all %s cells on <span class=\"nw\">%s</span>; %s points below the optimum of %s",
+            percent(page, s->better_than), cel_page_count(page, s->count), where,
+            cel_page_real(page, s->best - s->test, 2), percent(page, s->best));
     if (s->test < s->mean)
         cel_page_put(page, ", and worse than a random cell, which reaches %s on average", percent(page, s->mean));
     cel_page_put(page, ".</p>\n");
@@ -97,10 +104,10 @@ static void put_tiles(cel_page *page, const cel_report *r) {
 }
 
 static void put_standings(cel_page *page, const cel_report *r) {
-    cel_page_put(page, "<div class=\"scroll standing\"><table><thead><tr><th scope=\"col\">after 200 epochs, test</th>"
+    cel_page_put(page, "<div class=\"scroll standing\"><table><thead><tr><th scope=\"col\">test, 200 epochs</th>"
                        "<th scope=\"col\">this cell</th><th scope=\"col\">rank</th><th scope=\"col\">better than</th>"
                        "<th scope=\"col\">optimum</th><th scope=\"col\">distance</th><th scope=\"col\">mean cell</th>"
-                       "<th scope=\"col\">all-skip cell</th><th scope=\"col\">published</th></tr></thead><tbody>");
+                       "<th scope=\"col\">all-skip</th><th scope=\"col\">published</th></tr></thead><tbody>");
     for (int d = 0; d < CEL_HISTORY_DATASETS; d++) {
         const cel_standing *s = &r->standing[d];
         cel_page_put(page, "<tr%s><th scope=\"row\">%s%s</th><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td>",
