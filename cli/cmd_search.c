@@ -62,8 +62,9 @@ static void epoch(void *ctx, const cel_search_epoch *e) {
         snprintf(table + used, sizeof table - used, "%s%.2f", i ? " / " : "  ", e->table[i].test);
     }
     if (e->sampled.n) snprintf(sampled, sizeof sampled, "  sampled %.1f to %.1f", e->sampled.min, e->sampled.max);
-    cli_progress_line("epoch %*d  K=%d  train %.3f %5.2f %%  %s  entropy %.3f  %s%s%s", e->n_epochs > 100 ? 3 : 2,
-                      e->epoch, e->k, e->train_loss, e->train_acc, valid, e->entropy, e->text, table, sampled);
+    if (!cli.quiet)
+        cli_progress_line("epoch %*d  K=%d  train %.3f %5.2f %%  %s  entropy %.3f  %s%s%s", e->n_epochs > 100 ? 3 : 2,
+                          e->epoch, e->k, e->train_loss, e->train_acc, valid, e->entropy, e->text, table, sampled);
     memcpy(w->found, e->text, sizeof w->found);
     w->any = true;
     w->index = e->index;
