@@ -182,7 +182,7 @@ static void convolve(const geometry *q, const cel_mixed_conv *conv, const float 
                         int y = p / q->w + t / conv->kernel - r, u = p % q->w + t % conv->kernel - r;
                         if (y < 0 || y >= q->h || u < 0 || u >= q->w) continue;
                         float v = x[(i * q->c + c) * q->pixels + y * q->w + u];
-                        if (v > 0) sum += (double)v * weight[(o * q->ca + c) * taps + t];
+                        if (!(v <= 0)) sum += (double)v * weight[(o * q->ca + c) * taps + t];
                     }
                 z[(i * q->ca + o) * q->pixels + p] = (float)sum;
             }

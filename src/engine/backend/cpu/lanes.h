@@ -25,7 +25,8 @@ static inline cel_vf cel_load(const float *p) { /* 64-byte aligned data only */
 }
 static inline void cel_store(float *p, cel_vf v) { *(cel_vf *)__builtin_assume_aligned(p, sizeof(cel_vf)) = v; }
 static inline cel_vf cel_splat(float x) { return x - (cel_vf){0}; }
-static inline cel_vf cel_relu_v(cel_vf x) { return (cel_vf)((cel_vi)x & (x > 0)); }
+/* NaN stays NaN, so that it reaches the loss and the search stops there. */
+static inline cel_vf cel_relu_v(cel_vf x) { return (cel_vf)((cel_vi)x & ~(x <= 0)); }
 /* x where y > 0, else 0. */
 static inline cel_vf cel_where_positive(cel_vf y, cel_vf x) { return (cel_vf)((cel_vi)x & (y > 0)); }
 /* Lane sum in a fixed order, in double. */
