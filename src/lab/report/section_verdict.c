@@ -156,8 +156,8 @@ void cel_section_verdict(cel_page *page, const cel_report *r) {
     char *picture = NULL;
     put_head(page, r);
     cel_page_put(page, "<section aria-label=\"Verdict\">");
-    if (r->has_standing) put_sentence(page, r);
     put_notices(page, r);
+    if (r->has_standing) put_sentence(page, r);
     if (!r->last) {
         cel_page_put(page, "<p class=\"verdict\">No epoch is finished yet, so there is no cell.</p></section>\n");
         return;
