@@ -164,7 +164,7 @@ void cel_section_numbers(cel_page *page, const cel_report *r) {
         page,
         "<section><h2>All numbers</h2><p class=\"soft\">As in <code>metrics.jsonl</code>, which has every digit%s."
         "</p>",
-        r->stride > 1 ? cel_page_text(page, " and every epoch; charts and tables here show every %dth", r->stride)
+        r->stride > 1 ? cel_page_text(page, " and every epoch; charts and tables here show one epoch in %d", r->stride)
                       : "");
     put_epochs(page, r);
     put_matrices(page, r);
