@@ -44,6 +44,4 @@ cel_chart cel_section_chart(cel_page *page, const cel_report *report, const char
 const double *cel_section_series(cel_page *page, const cel_report *report, size_t offset);
 /* "conv 3×3" */
 const char *cel_section_op(cel_page *page, const cel_report *report, int op);
-/* The operation that a genotype has on an edge (row of a choice matrix); -1 for an edge that it leaves out. */
-int cel_section_chosen(const cel_report *report, int row);
 #endif

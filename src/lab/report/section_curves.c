@@ -194,7 +194,8 @@ const char *cel_section_op(cel_page *page, const cel_report *r, int op) {
     return x ? cel_page_text(page, "%.*s×%s", (int)(x - label), label, x + 1) : label;
 }
 
-int cel_section_chosen(const cel_report *r, int row) {
+/* The operation that a genotype has on an edge (row of a choice matrix); -1 for an edge that it leaves out. */
+static int chosen_op(const cel_report *r, int row) {
     const cel_topology *t = r->history->topology;
     for (int i = 0; i < r->last->genotype.n; i++) {
         const struct cel_genotype_edge *e = &r->last->genotype.edge[i];
@@ -219,7 +220,7 @@ static void put_edge(cel_page *page, const cel_report *r, int row, double low, d
     const cel_history *h = r->history;
     const cel_topology *t = h->topology;
     const struct cel_topology_edge *edge = &t->edges[row % t->n_edges];
-    int chosen = cel_section_chosen(r, row);
+    int chosen = chosen_op(r, row);
     char name[64];
     snprintf(name, sizeof name, "%s%sedge %d ← %d", t->n_cells > 1 ? t->cell_names[row / t->n_edges] : "",
              t->n_cells > 1 ? ", " : "", edge->to, edge->from);
