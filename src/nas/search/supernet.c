@@ -118,7 +118,8 @@ cel_status cel_supernet_save(cel_supernet *net, cel_state *state) {
     return save_slots(state, "statistics", slots, n, cel_exec_states(net->exec, &size));
 }
 
-void cel_supernet_set_weights(cel_supernet *net, const double *weights, const uint8_t *gates) {
+/* The architecture's inputs and gates of the next run: an entry of weight 0 is off. */
+static void set_weights(cel_supernet *net, const double *weights, const uint8_t *gates) {
     for (int i = 0; i < net->n_entries; i++) {
         net->group[i] = gates[i] ? (float)weights[i] : 0;
         net->gates[i] = net->group[i] != 0;
@@ -171,7 +172,7 @@ cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const c
         double loss, correct;
         feed(net, &at, images, labels);
         cel_policy_sample(policy, &at, net->weights, net->gates);
-        cel_supernet_set_weights(net, net->weights, net->gates);
+        set_weights(net, net->weights, net->gates);
         CEL_TRY(run(net, &at, net->arch_program, &loss, &correct));
         arch_gradient(net, policy, &at, loss, correct);
         for (int i = 0; i < n; i++) {
@@ -190,7 +191,7 @@ cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const
     *out = (cel_half_step){.penalty = 0};
     feed(net, at, images, labels);
     cel_policy_sample(policy, at, net->weights, net->gates);
-    cel_supernet_set_weights(net, net->weights, net->gates);
+    set_weights(net, net->weights, net->gates);
     CEL_TRY(run(net, at, net->weight_program, &out->loss, &out->correct));
     size_t size;
     const float *grads = cel_exec_grads(net->exec, &size);
@@ -217,6 +218,6 @@ cel_status cel_supernet_validate(cel_supernet *net, cel_policy *policy, const ce
     *out = (cel_half_step){.penalty = 0};
     feed(net, at, images, labels);
     policy->method->mean(policy, net->weights);
-    cel_supernet_set_weights(net, net->weights, policy->live);
+    set_weights(net, net->weights, policy->live);
     return run(net, at, net->valid_program, &out->loss, &out->correct);
 }

@@ -62,8 +62,6 @@ cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const
 /* A forward pass in evaluation mode with the mean architecture weights. */
 cel_status cel_supernet_validate(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
                                  const int32_t *labels, cel_half_step *out);
-/* Sets the architecture's inputs and gates for the next run: an entry of weight 0 is off. */
-void cel_supernet_set_weights(cel_supernet *net, const double *weights, const uint8_t *gates);
 
 /* Fills index[0..n-1] with channels 0 .. have-1 of `layer`, along its outputs or its inputs. */
 typedef void cel_widen_draw(void *ctx, const char *layer, bool in, int have, int32_t *index, int n);
