@@ -77,7 +77,7 @@ valgrind: ## every test under valgrind's memcheck
 	$(say) "valgrind, in build-valgrind"
 	@cmake --preset valgrind >/dev/null
 	@cmake --build build-valgrind
-	@ctest --test-dir build-valgrind --output-on-failure -j $(JOBS) -LE native -T memcheck
+	@ctest --test-dir build-valgrind --output-on-failure -j $(JOBS) -LE native --timeout 3600
 
 fuzz: ## run every fuzz harness for FUZZ_SECONDS (20)
 	@scripts/deps.sh build fuzz
