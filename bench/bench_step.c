@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +64,7 @@ typedef struct rig {
 
 static void rig_init(rig *r, const bench_case *c, int threads) {
     char text[128];
-    snprintf(text, sizeof text, "search:\n  stages:\n    - {k: %d, ops: %d}\n", c->k, c->keep3 ? 3 : 0);
+    snprintf(text, sizeof text, "search:\n  stages:\n    - {k: %d}\n", c->k);
     must(cel_pool_create(threads, &r->pool), "threads");
     must(cel_dataset_open("cifar10-mini", NULL, &r->data), "data");
     must(cel_conf_parse("bench", text, strlen(text), &r->tree), "settings");
@@ -131,7 +132,7 @@ static double median(const double *v, int n) {
     return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
-/* Forward, and twice that for the architecture's data gradient and forward; thrice for the weights'. */
+/* Twice the forward for the architecture's half (forward, data gradient), thrice for the weights' (and weight gradient). */
 static double step_flops(const rig *r) { return 5 * cel_graph_flops(r->net->graph, NULL); }
 
 static void serve(const bench_case *c, const options *o) {
@@ -214,6 +215,7 @@ static void start(runner *r, char *const argv[]) {
     if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) must(CEL_FAIL(CEL_IO, "no pipe"), "start");
     r->pid = fork();
     if (r->pid == 0) {
+        signal(SIGPIPE, SIG_DFL);
         dup2(in[0], 0);
         dup2(out[1], 1);
         execvp(argv[0], argv);
@@ -263,6 +265,7 @@ static void compare(const bench_case *c, const options *o, char *self) {
     char *python_path = (char *)(uintptr_t)(python ? python : "");
     char *peer = (char *)(uintptr_t)c->peer, *name = (char *)(uintptr_t)c->name;
     memset(r, 0, sizeof r);
+    signal(SIGPIPE, SIG_IGN); /* a peer that dies is reported by answer() */
     start(&r[OURS], (char *[]){self, "--serve", "--case", name, "--threads", threads, NULL});
     for (int p = EAGER; p < MOST; p++)
         if (on[p])
@@ -309,6 +312,14 @@ static void compare(const bench_case *c, const options *o, char *self) {
     for (int p = 0; p < MOST; p++) json_decref(r[p].last);
 }
 
+static int whole(const char *flag, const char *text, int most) {
+    char *end;
+    long n = strtol(text, &end, 10);
+    if (end == text || *end || n < 1 || n > most)
+        must(CEL_FAIL(CEL_USAGE, "%s: expected 1 to %d, found \"%s\"", flag, most, text), "usage");
+    return (int)n;
+}
+
 int main(int argc, char **argv) {
     options o = {.steps = 15, .threads = 2};
     for (int i = 1; i < argc; i++) {
@@ -324,14 +335,12 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--case"))
             o.only = value, i++;
         else if (!strcmp(argv[i], "--steps"))
-            o.steps = (int)strtol(value, NULL, 10), i++;
+            o.steps = whole(argv[i], value, MOST_STEPS), i++;
         else if (!strcmp(argv[i], "--threads"))
-            o.threads = (int)strtol(value, NULL, 10), i++;
+            o.threads = whole(argv[i], value, 1024), i++;
         else
             must(CEL_FAIL(CEL_USAGE, "unknown flag %s", argv[i]), "usage");
     }
-    if (o.steps < 1 || o.steps > MOST_STEPS)
-        must(CEL_FAIL(CEL_USAGE, "--steps: expected 1 to %d", MOST_STEPS), "usage");
     bool found = false;
     for (size_t i = 0; i < CEL_COUNT(cases); i++) {
         if (o.only && strcmp(o.only, cases[i].name) != 0) continue;

@@ -36,8 +36,7 @@ typedef enum cel_role { CEL_INPUT, CEL_PARAM, CEL_STATE, CEL_TEMP } cel_role;
 typedef struct cel_shape {
     int rank, dim[4];
 } cel_shape;
-#define CEL_SHAPE(...)                                                                                                 \
-    ((cel_shape){(int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), {__VA_ARGS__}})
+#define CEL_SHAPE(...) ((cel_shape){(int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), {__VA_ARGS__}})
 #define CEL_SCALAR ((cel_shape){0, {0}})
 size_t cel_shape_count(cel_shape shape); /* 1 for a scalar */
 bool cel_shape_equal(cel_shape a, cel_shape b);
@@ -72,7 +71,7 @@ cel_shape cel_graph_shape(const cel_graph *g, cel_val v);
 /* Adds the operations that compute d loss / d wrt[i] into grads[i]; `loss` is a scalar. Only what these gradients need
  * is added. A value that the loss does not depend on gives CEL_NONE. */
 cel_status cel_graph_grad(cel_graph *g, cel_val loss, const cel_val *wrt, int n, cel_val *grads);
-/* The same from a given d loss / d y of y's shape (an input, say). */
+/* The same from a given d loss / d y of y's shape and layout: an input, or what an earlier gradient gave. */
 cel_status cel_graph_grad_from(cel_graph *g, cel_val y, cel_val dy, const cel_val *wrt, int n, cel_val *grads);
 /* Checks the graph and freezes it; the first builder error comes out here. */
 cel_status cel_graph_seal(cel_graph *g);
@@ -109,9 +108,9 @@ cel_val cel_linear(cel_graph *g, cel_val x, cel_val w, cel_val b);   /* x [n,f],
 
 cel_val cel_add(cel_graph *g, const cel_val *x, int n); /* sum of the active ones; zero when none is */
 cel_val cel_scale(cel_graph *g, cel_val x, float factor);
-cel_val cel_concat(cel_graph *g, const cel_val *x, int n);            /* along channels */
-cel_val cel_slice(cel_graph *g, cel_val x, int first, int count);     /* channels first .. first+count-1 */
-cel_val cel_crop(cel_graph *g, cel_val x, int top, int left);         /* x[:, :, top:, left:] */
+cel_val cel_concat(cel_graph *g, const cel_val *x, int n);        /* along channels */
+cel_val cel_slice(cel_graph *g, cel_val x, int first, int count); /* channels first .. first+count-1 */
+cel_val cel_crop(cel_graph *g, cel_val x, int top, int left);     /* x[:, :, top:, left:] */
 /* view(n, groups, c/groups, h, w).transpose(1, 2): channel a*(c/groups)+b moves to b*groups+a. */
 cel_val cel_channel_shuffle(cel_graph *g, cel_val x, int groups);
 

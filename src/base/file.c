@@ -48,7 +48,12 @@ cel_status cel_file_read(const char *path, size_t max_bytes, char **data, size_t
         if (used == room) {
             char extra;
             ssize_t more = room < max_bytes ? 1 : read(fd, &extra, 1);
-            if (room == max_bytes && more == 0) break;
+            if (more < 0 && errno == EINTR) continue;
+            if (more < 0) {
+                status = io_fail("read", path);
+                goto out;
+            }
+            if (more == 0) break;
             if (room == max_bytes) {
                 status = CEL_FAIL(CEL_FORMAT, "%s: expected at most %zu bytes, found more", path, max_bytes);
                 goto out;
@@ -90,12 +95,13 @@ cel_status cel_dir_sync(const char *path) {
     return status;
 }
 
-static cel_status sync_parent(const char *path) {
+/* The directory of `path`, open. */
+static cel_status open_parent(const char *path, int *fd) {
     const char *slash = strrchr(path, '/');
-    if (!slash) return cel_dir_sync(".");
-    char *parent = cel_strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    if (!parent) return CEL_FAIL(CEL_NOMEM, "out of memory");
-    cel_status status = cel_dir_sync(parent);
+    char *parent = slash ? cel_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : cel_strdup(".");
+    if (!parent) return CEL_FAIL(CEL_NOMEM, "%s: out of memory", path);
+    *fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cel_status status = *fd < 0 ? io_fail("open", parent) : CEL_OK;
     cel_free(parent);
     return status;
 }
@@ -103,10 +109,16 @@ static cel_status sync_parent(const char *path) {
 cel_status cel_file_write_atomic(const char *path, const void *data, size_t n) {
     char *temp = cel_asprintf("%s.tmp", path);
     if (!temp) return CEL_FAIL(CEL_NOMEM, "%s: out of memory", path);
-    cel_status status = CEL_OK;
+    int directory;
+    cel_status status = open_parent(path, &directory);
+    if (status != CEL_OK) {
+        cel_free(temp);
+        return status;
+    }
     int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
         status = io_fail("create", temp);
+        close(directory);
         cel_free(temp);
         return status;
     }
@@ -122,10 +134,11 @@ cel_status cel_file_write_atomic(const char *path, const void *data, size_t n) {
     if (status == CEL_OK && fsync(fd) != 0) status = io_fail("sync", temp);
     if (close(fd) != 0 && status == CEL_OK) status = io_fail("close", temp);
     if (status == CEL_OK && rename(temp, path) != 0) status = io_fail("rename into place", path);
-    if (status == CEL_OK)
-        status = sync_parent(path);
-    else
+    if (status != CEL_OK)
         unlink(temp);
+    else if (fsync(directory) != 0 && errno != EINVAL) /* some file systems cannot sync a directory */
+        status = io_fail("sync the directory of", path);
+    close(directory);
     cel_free(temp);
     return status;
 }

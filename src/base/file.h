@@ -5,7 +5,8 @@
 
 /* Reads a whole file of at most max_bytes into a new block with a zero byte behind it (caller frees with cel_free). */
 cel_status cel_file_read(const char *path, size_t max_bytes, char **data, size_t *n);
-/* Writes `path`.tmp, syncs it, renames it over `path`, syncs the directory. On failure `path` is as it was. */
+/* Writes `path`.tmp, syncs it, renames it over `path`, syncs the directory. On failure `path` is as it was (only where the
+ * directory's own sync fails it may be the new file, whole). */
 cel_status cel_file_write_atomic(const char *path, const void *data, size_t n);
 /* Creates the directory and its missing parents. */
 cel_status cel_dir_make(const char *path);

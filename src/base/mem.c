@@ -66,7 +66,8 @@ void *cel_block_alloc(size_t bytes) {
     whole = whole / align * align;
     void *p = aligned_alloc(align, whole ? whole : align);
     if (!p) return NULL;
-    if (align == HUGE_PAGE) madvise(p, whole, MADV_HUGEPAGE); /* advice only: fewer TLB misses where the system agrees */
+    if (align == HUGE_PAGE)
+        madvise(p, whole, MADV_HUGEPAGE); /* advice only: fewer TLB misses where the system agrees */
     memset(p, 0, whole);
     return p;
 }

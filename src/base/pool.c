@@ -53,7 +53,8 @@ static void *worker_main(void *arg) {
         if (atomic_load_explicit(&p->epoch, memory_order_acquire) == seen) {
             pthread_mutex_lock(&p->lock);
             p->sleeping++;
-            while (atomic_load_explicit(&p->epoch, memory_order_acquire) == seen) pthread_cond_wait(&p->start, &p->lock);
+            while (atomic_load_explicit(&p->epoch, memory_order_acquire) == seen)
+                pthread_cond_wait(&p->start, &p->lock);
             p->sleeping--;
             pthread_mutex_unlock(&p->lock);
         }

@@ -14,7 +14,7 @@ typedef struct cel_rng {
 cel_rng cel_rng_at(uint64_t seed, const char *name, uint64_t a, uint64_t b);
 uint32_t cel_rng_u32(cel_rng *rng);
 uint64_t cel_rng_u64(cel_rng *rng);
-/* Uniform in the open interval (0, 1), 53 bits. */
+/* Uniform in the open interval (0, 1), 52 bits. */
 double cel_rng_uniform(cel_rng *rng);
 /* Uniform in 0 .. n-1 without bias; n >= 1. */
 uint32_t cel_rng_below(cel_rng *rng, uint32_t n);

@@ -231,7 +231,8 @@ static void one_level_of_base(void **state) {
 
 static void dump_reads_back_to_the_same_bits(void **state) {
     (void)state;
-    const double values[] = {0.1, 1.0 / 3, 5e-324, 1, 0, 0.30000000000000004, 2.2250738585072014e-308, 1e-5, 0.025, -0.0};
+    const double values[] = {0.1,  1.0 / 3, 5e-324, 1, 0, 0.30000000000000004, 2.2250738585072014e-308,
+                             1e-5, 0.025,   -0.0};
     const char *notes[] = {
         "",        "true", "1e3", "a \"b\" \\ c\n\t\x01", "\xc3\xbc\xe2\x80\xa8\xc2\x85\xef\xbb\xbf\xef\xbf\xbf z",
         " - x: #", "~"};

@@ -35,8 +35,10 @@ const char *test_csv_text(const test_csv *csv, int row, const char *column);
 double test_csv_number(const test_csv *csv, int row, const char *column); /* NAN for an empty field */
 
 /* |got - want| <= relative * |want| + absolute, or the test fails with both values and `what`. */
-#define test_close(got, want, relative, absolute, what) test_close_at(got, want, relative, absolute, what, __FILE__, __LINE__)
-void test_close_at(double got, double want, double relative, double absolute, const char *what, const char *file, int line);
+#define test_close(got, want, relative, absolute, what)                                                                \
+    test_close_at(got, want, relative, absolute, what, __FILE__, __LINE__)
+void test_close_at(double got, double want, double relative, double absolute, const char *what, const char *file,
+                   int line);
 
 /* A call that must succeed; prints the status message otherwise. */
 #define test_ok(call) test_ok_at((call), #call, __FILE__, __LINE__)

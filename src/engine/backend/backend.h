@@ -27,6 +27,6 @@ typedef struct cel_backend {
 #define CEL_BACKEND(name) extern const cel_backend cel_backend_##name;
 #include "engine/backend/backends.def"
 #undef CEL_BACKEND
-extern const cel_backend *const cel_backends[]; /* NULL at the end */
+extern const cel_backend *const cel_backends[];        /* NULL at the end */
 const cel_backend *cel_backend_find(const char *name); /* may be NULL */
 #endif

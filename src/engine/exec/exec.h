@@ -30,9 +30,9 @@ typedef struct cel_slot {
 cel_status cel_exec_create(const cel_graph *g, const cel_backend *backend, cel_pool *pool, cel_exec **out);
 void cel_exec_destroy(cel_exec *e);
 /* Adds a program that computes `targets` (CEL_NONE entries are ignored; targets stay readable until the next run).
- * Returns its number by *program. Fails with CEL_UNSUPPORTED when the backend lacks a kernel, naming the operation. */
+ * Its number comes out by *program. Fails with CEL_UNSUPPORTED when the backend lacks a kernel, naming the operation. */
 cel_status cel_exec_add_program(cel_exec *e, cel_mode mode, const cel_val *targets, int n, int *program);
-/* Plans and allocates; then programs can run and values be read and written. Parameters and states start as declared,
+/* Allocates what the programs were planned to need; then they can run and values be read and written. Parameters and states start as declared,
  * from `seed`. */
 cel_status cel_exec_prepare(cel_exec *e, uint64_t seed);
 /* What prepare would allocate: readable after the programs are added, before and after prepare. */

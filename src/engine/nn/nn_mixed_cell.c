@@ -112,8 +112,9 @@ cel_val cel_nn_mixed_cell(cel_graph *g, cel_val x, cel_val weights, const cel_mi
                                "mixed cell: %d nodes, %d candidates, %d channels by k = %d: expected images, 2 .. %d "
                                "nodes, 1 .. %d candidates, channels divisible by k",
                                attr->n_nodes, attr->n_cols, channels, attr->k, CEL_MIX_MAX_NODES, CEL_MIX_MAX_COLS);
-    if (cel_mixed_convs(attr, NULL) > CEL_MIX_MAX_CONVS)
-        return cel_graph_error(g, CEL_SHAPE, "mixed cell: %d convolutions, expected at most %d",
+    if (fused && cel_mixed_convs(attr, NULL) > CEL_MIX_MAX_CONVS)
+        return cel_graph_error(g, CEL_SHAPE,
+                               "mixed cell: %d convolutions, expected at most %d in a fused cell; build it plain",
                                cel_mixed_convs(attr, NULL), CEL_MIX_MAX_CONVS);
     c.channels = channels / attr->k;
     int gates = attr->n_nodes * (attr->n_nodes - 1) / 2 * attr->n_cols; /* those of candidates not live exist too */

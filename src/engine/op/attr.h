@@ -9,6 +9,9 @@ typedef struct cel_constant_attr {
     cel_shape shape;
 } cel_constant_attr;
 
+/* Largest number of taps (kernel height times width) of a convolution: 11 x 11 fits. */
+enum { CEL_CONV2D_MAX_TAPS = 128 };
+
 typedef struct cel_conv2d_grad_attr {
     cel_conv2d_attr conv;
     cel_shape shape; /* of the result: x's for conv2d_dx, w's for conv2d_dw */

@@ -179,6 +179,10 @@ cel_status cel_graph_grad_from(cel_graph *g, cel_val y, cel_val dy, const cel_va
     if (g->status == CEL_OK && (!cel_shape_equal(g->value[y].shape, g->value[dy].shape) ||
                                 g->value[y].layout != g->value[dy].layout || g->value[dy].dtype != CEL_F32))
         cel_graph_error(g, CEL_SHAPE, "gradient: dy must hold floats in the shape and layout of y");
+    /* Backends pad batches; only inputs and gradients are zero there, and sums over the batch rely on it. */
+    if (g->status == CEL_OK && g->value[dy].layout == CEL_BATCH && g->value[dy].role != CEL_INPUT &&
+        !(g->value[dy].op >= 0 && g->op[g->value[dy].op].gradient))
+        cel_graph_error(g, CEL_SHAPE, "gradient: dy must be an input or come out of an earlier gradient");
     return gradient(g, y, dy, wrt, n, grads);
 }
 

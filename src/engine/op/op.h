@@ -56,7 +56,6 @@ typedef struct cel_op_def {
     bool gated_inputs; /* leaves inactive inputs out; other operations may read a gated TEMP only under the same gate */
     bool in_place;     /* out[0] may share memory with in[0] if their shapes agree and nobody reads in[0] later */
     bool all_outputs;  /* outputs that nobody needs get memory too: they are the kernel's store between its phases */
-    bool effect; /* changes a STATE: runs in training mode whenever its output 0 is needed (never dropped alone) */
     const cel_op_case *cases;
 } cel_op_def;
 

@@ -178,5 +178,5 @@ static const cel_op_case cases[] = {{"plain", plain},
                                     {0}};
 
 const cel_op_def cel_op_batch_norm = {
-    .name = "batch_norm", .n_out = 3, .infer = infer, .grad = grad, .ref = ref, .effect = true, .cases = cases};
+    .name = "batch_norm", .n_out = 3, .infer = infer, .grad = grad, .ref = ref, .cases = cases};
 const cel_op_def cel_op_batch_norm_grad = {.name = "batch_norm_grad", .n_out = 3, .infer = infer_grad, .ref = ref_grad};

@@ -20,6 +20,9 @@ static cel_status check_attr(const cel_conv2d_attr *a) {
 static cel_status y_shape(cel_shape x, cel_shape w, const cel_conv2d_attr *a, cel_shape *y) {
     CEL_TRY(check_attr(a));
     if (w.rank != 4) return CEL_FAIL(CEL_SHAPE, "the weight has rank %d, expected [out, c/groups, kh, kw]", w.rank);
+    if ((int64_t)w.dim[2] * w.dim[3] > CEL_CONV2D_MAX_TAPS)
+        return CEL_FAIL(CEL_UNSUPPORTED, "a %dx%d kernel has more than the %d taps that a convolution may have",
+                        w.dim[2], w.dim[3], CEL_CONV2D_MAX_TAPS);
     if (x.dim[1] % a->groups || w.dim[0] % a->groups)
         return CEL_FAIL(CEL_SHAPE, "%d input and %d output channels cannot be cut into %d groups", x.dim[1], w.dim[0],
                         a->groups);

@@ -8,6 +8,7 @@
  * mixed_cell       in: x, weights, W of each live convolution, (running mean, running var) of each
  *                  out: last node, inner nodes 1..n-2, z = convolution outputs [n,ca,h,w], s = [2,ca] mean and 1/sqrt(var+eps) used
  * mixed_cell_grad  in: dy, x, weights, W.., inner nodes.., z.., s..    out: dx, dweights, dW.. */
+#include "engine/op/check.h"
 #include "engine/op/mixed_cell.h"
 
 #include <math.h>
@@ -27,7 +28,8 @@ int cel_mixed_convs(const cel_mixed_cell_attr *a, cel_mixed_conv *conv) {
     return n;
 }
 
-static cel_status check(const cel_graph *g, const cel_mixed_cell_attr *a, cel_val x, cel_val weights) {
+/* What the stack arrays of this file and of the kernels hold. */
+static cel_status check_size(const cel_mixed_cell_attr *a) {
     if (a->n_nodes < 2 || a->n_nodes > CEL_MIX_MAX_NODES)
         return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected 2 to %d nodes, found %d", CEL_MIX_MAX_NODES, a->n_nodes);
     if (a->n_cols < 1 || a->n_cols > CEL_MIX_MAX_COLS)
@@ -35,14 +37,24 @@ static cel_status check(const cel_graph *g, const cel_mixed_cell_attr *a, cel_va
     if (cel_mixed_convs(a, NULL) > CEL_MIX_MAX_CONVS)
         return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected at most %d convolutions, found %d; build the cell plain",
                         CEL_MIX_MAX_CONVS, cel_mixed_convs(a, NULL));
-    const cel_value *vx = &g->value[x], *vw = &g->value[weights];
-    if (vx->layout != CEL_BATCH || vx->shape.rank != 4 || vx->dtype != CEL_F32)
-        return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected images [n,c,h,w], found rank %d", vx->shape.rank);
-    int rows = a->n_nodes * (a->n_nodes - 1) / 2;
-    if (vw->layout != CEL_DENSE || !cel_shape_equal(vw->shape, CEL_SHAPE(rows, a->n_cols)))
-        return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected edge weights [%d,%d]", rows, a->n_cols);
-    if (a->k < 1 || vx->shape.dim[1] % a->k)
-        return CEL_FAIL(CEL_SHAPE, "mixed_cell: %d channels cannot be split into k = %d equal parts", vx->shape.dim[1],
+    return CEL_OK;
+}
+
+/* Inputs `first` (x) and first + 1 (edge weights), and the attributes. */
+static cel_status check(const cel_graph *g, const cel_mixed_cell_attr *a, const cel_val *in, int first) {
+    const cel_value *x;
+    CEL_TRY(check_size(a));
+    for (int col = 0; col < a->n_cols; col++)
+        if ((int)a->kind[col] < CEL_MIX_NONE || a->kind[col] > CEL_MIX_POOL)
+            return CEL_FAIL(CEL_SHAPE, "mixed_cell: candidate %d is of no known kind: %d", col, (int)a->kind[col]);
+    if (!(a->bn.eps > 0) || !(a->bn.momentum >= 0 && a->bn.momentum <= 1))
+        return CEL_FAIL(CEL_SHAPE, "eps %g, momentum %g: expected eps > 0 and momentum in 0 .. 1", (double)a->bn.eps,
+                        (double)a->bn.momentum);
+    CEL_TRY(cel_check_image(g, in, first, "x", &x));
+    CEL_TRY(cel_check_shape(g, in, first + 1, "the edge weights", CEL_DENSE,
+                            CEL_SHAPE(a->n_nodes * (a->n_nodes - 1) / 2, a->n_cols)));
+    if (a->k < 1 || x->shape.dim[1] % a->k)
+        return CEL_FAIL(CEL_SHAPE, "mixed_cell: %d channels cannot be split into k = %d equal parts", x->shape.dim[1],
                         a->k);
     return CEL_OK;
 }
@@ -56,21 +68,21 @@ static cel_value like(const cel_value *v, cel_layout layout, cel_shape shape) {
 
 static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out, int *n_out) {
     const cel_mixed_cell_attr *a = attr;
-    CEL_TRY(check(g, a, in[0], in[1]));
     cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
+    CEL_TRY(check_size(a));
     int m = cel_mixed_convs(a, conv), inner = a->n_nodes - 2;
-    if (n_in != 2 + 3 * m) return CEL_FAIL(CEL_SHAPE, "mixed_cell: expected %d inputs, found %d", 2 + 3 * m, n_in);
+    CEL_TRY(cel_check_inputs(n_in, 2 + 3 * m, 2 + 3 * m));
+    CEL_TRY(check(g, a, in, 0));
     const cel_value *x = &g->value[in[0]];
     int ca = x->shape.dim[1] / a->k;
     for (int i = 0; i < m; i++) {
-        cel_shape w = g->value[in[2 + i]].shape;
-        if (!cel_shape_equal(w, CEL_SHAPE(ca, ca, conv[i].kernel, conv[i].kernel)))
-            return CEL_FAIL(CEL_SHAPE,
-                            "mixed_cell: convolution %d of row %d, column %d: expected weights [%d,%d,%d,%d]", i,
-                            conv[i].row, conv[i].col, ca, ca, conv[i].kernel, conv[i].kernel);
-        for (int s = 0; s < 2; s++)
-            if (!cel_shape_equal(g->value[in[2 + m + 2 * i + s]].shape, CEL_SHAPE(ca)))
-                return CEL_FAIL(CEL_SHAPE, "mixed_cell: running statistics %d: expected [%d]", i, ca);
+        CEL_TRY(cel_check_shape(g, in, 2 + i, "a convolution's weight", CEL_DENSE,
+                                CEL_SHAPE(ca, ca, conv[i].kernel, conv[i].kernel)));
+        for (int s = 2 + m + 2 * i; s < 4 + m + 2 * i; s++) {
+            CEL_TRY(cel_check_shape(g, in, s, "a running statistic", CEL_DENSE, CEL_SHAPE(ca)));
+            if (g->value[in[s]].role != CEL_STATE)
+                return CEL_FAIL(CEL_SHAPE, "input %d: a running statistic is no state", s);
+        }
     }
     *n_out = 1 + inner + 2 * m;
     for (int i = 0; i < 1 + inner; i++) out[i] = like(x, CEL_BATCH, x->shape);
@@ -103,11 +115,11 @@ static cel_status grad(cel_graph *g, int index, const cel_val *dout, const bool 
 static cel_status infer_grad(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out,
                              int *n_out) {
     const cel_mixed_cell_attr *a = attr;
-    CEL_TRY(check(g, a, in[1], in[2]));
+    CEL_TRY(check_size(a));
     int m = cel_mixed_convs(a, NULL), want = 3 + m + a->n_nodes - 2 + 2 * m;
     if (n_in != want) return CEL_FAIL(CEL_SHAPE, "mixed_cell_grad: expected %d inputs, found %d", want, n_in);
-    if (!cel_shape_equal(g->value[in[0]].shape, g->value[in[1]].shape))
-        return CEL_FAIL(CEL_SHAPE, "mixed_cell_grad: dy and x differ in shape");
+    CEL_TRY(check(g, a, in, 1));
+    CEL_TRY(cel_check_shape(g, in, 0, "dy", CEL_BATCH, g->value[in[1]].shape));
     *n_out = 2 + m;
     out[0] = like(&g->value[in[1]], CEL_BATCH, g->value[in[1]].shape);
     out[1] = like(&g->value[in[2]], CEL_DENSE, g->value[in[2]].shape);
@@ -139,6 +151,11 @@ typedef struct {
     int n, c, h, w, k, ca, m, pixels;
     cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
 } geometry;
+
+/* Where plane `channel` of image i lies in a tensor of `channels` channels. */
+static size_t plane_at(const geometry *q, int channels, int i, int channel) {
+    return ((size_t)i * (size_t)channels + (size_t)channel) * (size_t)q->pixels;
+}
 
 static geometry geometry_of(const void *attr, cel_shape x) {
     geometry q = {.attr = attr, .n = x.dim[0], .c = x.dim[1], .h = x.dim[2], .w = x.dim[3]};
@@ -181,10 +198,10 @@ static void convolve(const geometry *q, const cel_mixed_conv *conv, const float 
                     for (int t = 0; t < taps; t++) {
                         int y = p / q->w + t / conv->kernel - r, u = p % q->w + t % conv->kernel - r;
                         if (y < 0 || y >= q->h || u < 0 || u >= q->w) continue;
-                        float v = x[(i * q->c + c) * q->pixels + y * q->w + u];
+                        float v = x[plane_at(q, q->c, i, c) + (size_t)(y * q->w + u)];
                         if (!(v <= 0)) sum += (double)v * weight[(o * q->ca + c) * taps + t];
                     }
-                z[(i * q->ca + o) * q->pixels + p] = (float)sum;
+                z[plane_at(q, q->ca, i, o) + (size_t)p] = (float)sum;
             }
 }
 
@@ -197,11 +214,11 @@ static void normalisation(const geometry *q, const cel_kernel_args *a, const flo
         if (a->mode == CEL_MODE_TRAIN || bn->use_batch) {
             mean = var = 0;
             for (int i = 0; i < q->n; i++)
-                for (int p = 0; p < q->pixels; p++) mean += z[(i * q->ca + c) * q->pixels + p];
+                for (int p = 0; p < q->pixels; p++) mean += z[plane_at(q, q->ca, i, c) + (size_t)p];
             mean /= count;
             for (int i = 0; i < q->n; i++)
                 for (int p = 0; p < q->pixels; p++) {
-                    double d = z[(i * q->ca + c) * q->pixels + p] - mean;
+                    double d = z[plane_at(q, q->ca, i, c) + (size_t)p] - mean;
                     var += d * d;
                 }
             var /= count;
@@ -233,7 +250,7 @@ static void ref(const cel_kernel_args *a) {
                 for (int c = q.ca; c < q.c; c++) { /* the channels that pass by */
                     int to = c % q.ca * q.k + c / q.ca;
                     for (int p = 0; p < q.pixels; p++)
-                        y[(i * q.c + to) * q.pixels + p] += x[(i * q.c + c) * q.pixels + p];
+                        y[plane_at(&q, q.c, i, to) + (size_t)p] += x[plane_at(&q, q.c, i, c) + (size_t)p];
                 }
             for (int col = 0, conv = 0; col < attr->n_cols; col++) {
                 while (conv < q.m && (q.conv[conv].row < row || (q.conv[conv].row == row && q.conv[conv].col < col)))
@@ -243,7 +260,7 @@ static void ref(const cel_kernel_args *a) {
                     if (!attr->straight_through || !attr->live[row][col]) continue;
                     for (int i = 0; i < q.n; i++)
                         for (int c = 0; c < q.ca; c++)
-                            for (int p = 0; p < q.pixels; p++) y[(i * q.c + c * q.k) * q.pixels + p] += weight;
+                            for (int p = 0; p < q.pixels; p++) y[plane_at(&q, q.c, i, c * q.k) + (size_t)p] += weight;
                     continue;
                 }
                 const float *z = NULL, *stat = NULL;
@@ -259,12 +276,13 @@ static void ref(const cel_kernel_args *a) {
                 for (int i = 0; i < q.n; i++)
                     for (int c = 0; c < q.ca; c++)
                         for (int p = 0; p < q.pixels; p++) {
-                            const float *plane = x + (i * q.c + c) * q.pixels;
-                            double v = kind == CEL_MIX_SKIP ? plane[p]
-                                       : kind == CEL_MIX_POOL
-                                           ? pooled(plane, q.h, q.w, p / q.w, p % q.w)
-                                           : ((double)z[(i * q.ca + c) * q.pixels + p] - stat[c]) * stat[q.ca + c];
-                            y[(i * q.c + c * q.k) * q.pixels + p] += (float)(weight * v);
+                            const float *plane = x + plane_at(&q, q.c, i, c);
+                            double v =
+                                kind == CEL_MIX_SKIP ? plane[p]
+                                : kind == CEL_MIX_POOL
+                                    ? pooled(plane, q.h, q.w, p / q.w, p % q.w)
+                                    : ((double)z[plane_at(&q, q.ca, i, c) + (size_t)p] - stat[c]) * stat[q.ca + c];
+                            y[plane_at(&q, q.c, i, c * q.k) + (size_t)p] += (float)(weight * v);
                         }
             }
         }
@@ -278,7 +296,7 @@ static size_t ref_grad_work(const cel_graph *g, const cel_op *op) {
 }
 
 static double upstream_at(const geometry *q, const double *inner, const float *dy, int image, int channel, int pixel) {
-    int at = (image * q->c + channel) * q->pixels + pixel;
+    size_t at = plane_at(q, q->c, image, channel) + (size_t)pixel;
     return inner ? inner[at] : (double)dy[at];
 }
 
@@ -304,7 +322,8 @@ static void ref_grad(const cel_kernel_args *a) {
             for (int i = 0; i < q.n; i++)
                 for (int c = q.ca; c < q.c; c++)
                     for (int p = 0; p < q.pixels; p++)
-                        dx[(i * q.c + c) * q.pixels + p] += upstream_at(&q, dd, dy, i, c % q.ca * q.k + c / q.ca, p);
+                        dx[plane_at(&q, q.c, i, c) + (size_t)p] +=
+                            upstream_at(&q, dd, dy, i, c % q.ca * q.k + c / q.ca, p);
             for (int col = 0, conv = 0; col < attr->n_cols; col++) {
                 while (conv < q.m && (q.conv[conv].row < row || (q.conv[conv].row == row && q.conv[conv].col < col)))
                     conv++;
@@ -316,8 +335,8 @@ static void ref_grad(const cel_kernel_args *a) {
                 if (!live || kind == CEL_MIX_SKIP || kind == CEL_MIX_POOL) {
                     for (int i = 0; i < q.n; i++)
                         for (int c = 0; c < q.ca; c++) {
-                            const float *plane = x + (i * q.c + c) * q.pixels;
-                            double *dplane = dx + (i * q.c + c) * q.pixels;
+                            const float *plane = x + plane_at(&q, q.c, i, c);
+                            double *dplane = dx + plane_at(&q, q.c, i, c);
                             for (int p = 0; p < q.pixels; p++) {
                                 int y = p / q.w, u = p % q.w;
                                 double g = upstream_at(&q, dd, dy, i, c * q.k, p);
@@ -343,7 +362,7 @@ static void ref_grad(const cel_kernel_args *a) {
                         for (int i = 0; i < q.n; i++)
                             for (int p = 0; p < q.pixels; p++) {
                                 double g = upstream_at(&q, dd, dy, i, c * q.k, p),
-                                       zn = (z[(i * q.ca + c) * q.pixels + p] - mean) * rstd;
+                                       zn = (z[plane_at(&q, q.ca, i, c) + (size_t)p] - mean) * rstd;
                                 s1 += g;
                                 s2 += g * zn;
                             }
@@ -351,7 +370,7 @@ static void ref_grad(const cel_kernel_args *a) {
                         if (!batch) s1 = s2 = 0;
                         for (int i = 0; i < q.n; i++)
                             for (int p = 0; p < q.pixels; p++) {
-                                int at = (i * q.ca + c) * q.pixels + p;
+                                size_t at = plane_at(&q, q.ca, i, c) + (size_t)p;
                                 double zn = (z[at] - mean) * rstd;
                                 dz[at] = weight * rstd *
                                          (upstream_at(&q, dd, dy, i, c * q.k, p) - s1 / count - zn * s2 / count);
@@ -368,9 +387,9 @@ static void ref_grad(const cel_kernel_args *a) {
                                     for (int p = 0; p < q.pixels; p++) {
                                         int y = p / q.w + t / kernel - r, u = p % q.w + t % kernel - r;
                                         if (y < 0 || y >= q.h || u < 0 || u >= q.w) continue;
-                                        int at = (i * q.c + c) * q.pixels + y * q.w + u;
+                                        size_t at = plane_at(&q, q.c, i, c) + (size_t)(y * q.w + u);
                                         if (!(x[at] > 0)) continue;
-                                        double g = dz[(i * q.ca + o) * q.pixels + p];
+                                        double g = dz[plane_at(&q, q.ca, i, o) + (size_t)p];
                                         sum += g * x[at];
                                         dx[at] += g * w[(o * q.ca + c) * taps + t];
                                     }
@@ -387,7 +406,7 @@ static void ref_grad(const cel_kernel_args *a) {
 cel_val cel_mixed_cell(cel_graph *g, cel_val x, cel_val weights, const cel_val *conv_w, const cel_val *stats,
                        const cel_mixed_cell_attr *attr) {
     if (x == CEL_NONE || weights == CEL_NONE) return CEL_NONE;
-    cel_status status = check(g, attr, x, weights);
+    cel_status status = check_size(attr);
     if (status != CEL_OK) return cel_graph_error(g, status, "%s", cel_status_message());
     int m = cel_mixed_convs(attr, NULL);
     cel_val in[2 + 3 * CEL_MIX_MAX_CONVS];
@@ -439,7 +458,6 @@ const cel_op_def cel_op_mixed_cell = {.name = "mixed_cell",
                                       .ref = ref,
                                       .flops = flops,
                                       .all_outputs = true,
-                                      .effect = true,
                                       .cases = cases};
 const cel_op_def cel_op_mixed_cell_grad = {.name = "mixed_cell_grad",
                                            .n_out = 2,

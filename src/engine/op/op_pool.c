@@ -9,13 +9,13 @@ static cel_status y_shape(cel_shape x, const cel_pool2d_attr *a, cel_shape *y) {
     if (a->kernel < 1 || a->stride < 1 || a->pad < 0 || a->kernel > 1 << 15 || a->stride > 1 << 15)
         return CEL_FAIL(CEL_SHAPE, "kernel %d, stride %d, pad %d: expected at least 1, 1, 0", a->kernel, a->stride,
                         a->pad);
-    if (2 * a->pad > a->kernel) /* else a window might lie outside the image */
+    if (a->pad > a->kernel / 2) /* else a window might lie outside the image */
         return CEL_FAIL(CEL_SHAPE, "pad %d is more than half of the kernel %d", a->pad, a->kernel);
-    int h = x.dim[2] + 2 * a->pad - a->kernel, w = x.dim[3] + 2 * a->pad - a->kernel;
+    int64_t h = (int64_t)x.dim[2] + 2 * a->pad - a->kernel, w = (int64_t)x.dim[3] + 2 * a->pad - a->kernel;
     if (h < 0 || w < 0)
         return CEL_FAIL(CEL_SHAPE, "a window of %d with pad %d does not fit into %dx%d pixels", a->kernel, a->pad,
                         x.dim[2], x.dim[3]);
-    *y = CEL_SHAPE(x.dim[0], x.dim[1], h / a->stride + 1, w / a->stride + 1);
+    *y = CEL_SHAPE(x.dim[0], x.dim[1], (int)(h / a->stride + 1), (int)(w / a->stride + 1));
     return CEL_OK;
 }
 

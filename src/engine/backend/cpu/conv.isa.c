@@ -1,12 +1,8 @@
-/* conv2d and its gradients: any kernel, stride, padding, dilation and number of groups. A task is a group of 16 images (and a
- * slice of the output channels when there are few groups); the padded input is the worker's scratch. */
+/* conv2d and its gradients: any kernel, stride, padding, dilation and number of groups. A task is a group of 16 images; the padded
+ * input is the worker's scratch. */
 #include "engine/backend/cpu/conv_core.h"
+#include "engine/backend/cpu/kernels.h"
 #include "engine/op/attr.h"
-
-cel_kernel_fn CEL_ISA_FN(cel_cpu_conv2d), CEL_ISA_FN(cel_cpu_conv2d_dx), CEL_ISA_FN(cel_cpu_conv2d_dw);
-size_t CEL_ISA_FN(cel_cpu_conv2d_work)(const cel_graph *g, const cel_op *op, int n_threads);
-size_t CEL_ISA_FN(cel_cpu_conv2d_dx_work)(const cel_graph *g, const cel_op *op, int n_threads);
-size_t CEL_ISA_FN(cel_cpu_conv2d_dw_work)(const cel_graph *g, const cel_op *op, int n_threads);
 
 typedef struct {
     cel_cpu_dims x, y;
@@ -29,7 +25,9 @@ static geometry geometry_of(cel_shape x, cel_shape w, cel_shape y, const cel_con
     return q;
 }
 
+/* 0 where the input can be read as it is. */
 static size_t padded_floats(const geometry *q) {
+    if (!q->pad) return 0;
     return (size_t)q->x.c * (size_t)(q->x.h + 2 * q->pad) * (size_t)(q->x.w + 2 * q->pad) * CEL_LANES;
 }
 
@@ -40,7 +38,7 @@ typedef struct {
     const float *x, *w;
     float *y, *scratch;
     size_t scratch_floats; /* a worker */
-    cel_tap tap[CEL_MAX_TAPS];
+    cel_tap tap[CEL_CONV2D_MAX_TAPS];
 } forward;
 
 static void forward_task(void *ctx, int group, int worker) {
@@ -144,7 +142,7 @@ static void backward_task(void *ctx, int group, int worker) {
     ptrdiff_t wp = (q->y.w + b->u.before + b->u.after) * CEL_LANES, plane = wp * (q->y.h + b->v.before + b->v.after);
     for (int pv = 0; pv < q->stride && pv < q->x.h; pv++)
         for (int pu = 0; pu < q->stride && pu < q->x.w; pu++) {
-            cel_tap tap[CEL_MAX_TAPS];
+            cel_tap tap[CEL_CONV2D_MAX_TAPS];
             int n_taps = 0, ov, ou;
             for (int kh = 0; kh < q->kh; kh++)
                 for (int kw = 0; kw < q->kw; kw++)
@@ -199,7 +197,7 @@ typedef struct {
     const float *x, *dy;
     float *part, *scratch, *dw;
     size_t scratch_floats, n_weights;
-    cel_tap tap[CEL_MAX_TAPS];
+    cel_tap tap[CEL_CONV2D_MAX_TAPS];
 } weight_grad;
 
 static void weight_task(void *ctx, int group, int worker) {
@@ -228,7 +226,8 @@ static void weight_task(void *ctx, int group, int worker) {
                       q->tap_floats};
     for (int k = 0; k < q->n_groups; k++)
         cel_dw_run(&job, x + k * q->gi * plane, f->dy + (size_t)group * q->y.group + (size_t)(k * q->go) * q->y.plane,
-                   f->part + (size_t)group * f->n_weights + (size_t)k * (size_t)(q->go * q->gi * q->tap_floats));
+                   f->part + (size_t)group * f->n_weights +
+                       (size_t)k * (size_t)q->go * (size_t)q->gi * (size_t)q->tap_floats);
 }
 
 static void weight_sum_task(void *ctx, int block, int worker) {

@@ -14,7 +14,6 @@
 typedef struct cel_tap {
     ptrdiff_t x, w;
 } cel_tap;
-enum { CEL_MAX_TAPS = 128 };
 
 typedef struct cel_conv_job {
     int n_ci, n_co, n_taps, rows, cols;

@@ -10,7 +10,7 @@
  * gradient kernel that is not linear in dy through zero (batch norm, cross-entropy) masks them, and every sum over the batch of forward values
  * masks them (cel_cpu_lane_mask).
  *
- * Work is split into tasks by group and channel (never by number of threads), and partial sums are added in task order: the same
+ * Work is split into tasks by group, or by group and channel (never by number of threads), and partial sums are added in task order: the same
  * bytes on any number of threads. Kernels are written once in NAME.isa.c with the native vector type of lanes.h and compiled
  * for each CPU level; the backend picks the best the machine has, or the one that CELLAR_ISA=base|avx2|avx512 names. */
 #ifndef CEL_ENGINE_CPU_H
@@ -27,7 +27,8 @@ typedef struct cel_cpu_dims {
     size_t plane, group;
 } cel_cpu_dims;
 static inline cel_cpu_dims cel_cpu_dims_of(cel_shape s) {
-    cel_cpu_dims d = {s.dim[0], s.rank > 1 ? s.dim[1] : 1, s.rank > 2 ? s.dim[2] : 1, s.rank > 3 ? s.dim[3] : 1, 0, 0, 0};
+    cel_cpu_dims d = {s.dim[0], s.rank > 1 ? s.dim[1] : 1, s.rank > 2 ? s.dim[2] : 1, s.rank > 3 ? s.dim[3] : 1, 0, 0,
+                      0};
     d.groups = cel_cpu_groups(d.n);
     d.plane = (size_t)d.h * (size_t)d.w * CEL_LANES;
     d.group = d.plane * (size_t)d.c;

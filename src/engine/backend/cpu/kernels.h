@@ -64,11 +64,10 @@ static inline cel_block cel_block_of(const cel_blocks *b, int task) {
     return r;
 }
 
-/* a where a > b, else b: one instruction, as the compiler finds it. */
+/* The larger one; a NaN wins, so that it is seen. */
 static inline cel_vf cel_max_v(cel_vf a, cel_vf b) {
-    cel_vf max;
-    for (int i = 0; i < CEL_VL; i++) max[i] = a[i] > b[i] ? a[i] : b[i];
-    return max;
+    cel_vi take = (a > b) | (a != a);
+    return (cel_vf)(((cel_vi)a & take) | ((cel_vi)b & ~take));
 }
 /* Adds the 16 lanes pairwise, in place: the sum is s[0]. */
 static inline double cel_sum16(double s[CEL_LANES]) {

@@ -12,17 +12,15 @@
  * Only what a program wants is computed: no weight gradients in an architecture step, no sums over skips and pools in a weight step. */
 #include "engine/op/mixed_cell.h"
 #include "engine/backend/cpu/conv_core.h"
-
-cel_kernel_fn CEL_ISA_FN(cel_cpu_mixed_cell), CEL_ISA_FN(cel_cpu_mixed_cell_grad);
-size_t CEL_ISA_FN(cel_cpu_mixed_cell_work)(const cel_graph *g, const cel_op *op, int n_threads);
-size_t CEL_ISA_FN(cel_cpu_mixed_cell_grad_work)(const cel_graph *g, const cel_op *op, int n_threads);
+#include "engine/backend/cpu/kernels.h"
 
 enum { MAX_TERMS = CEL_MIX_MAX_ROWS * CEL_MIX_MAX_COLS };
 
 typedef struct {
     const cel_mixed_cell_attr *attr;
     cel_cpu_dims x;
-    int k, ca, m, last, wp, padded_plane; /* padded_plane: floats of (h+2) x (w+2) x 16 */
+    int k, ca, m, last, wp;
+    ptrdiff_t padded_plane; /* floats of (h+2) x (w+2) x 16 */
     cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
     bool conv_on[CEL_MIX_MAX_CONVS];
     const float *weights; /* [rows, n_cols] */
@@ -39,7 +37,7 @@ static void cell_init(cell *q, const cel_mixed_cell_attr *attr, cel_shape x) {
     q->last = attr->n_nodes - 1;
     q->m = cel_mixed_convs(attr, q->conv);
     q->wp = q->x.w + 2;
-    q->padded_plane = (q->x.h + 2) * q->wp * CEL_LANES;
+    q->padded_plane = (ptrdiff_t)(q->x.h + 2) * q->wp * CEL_LANES;
     for (int t = 0; t < 9; t++) {
         q->tap3[t] = (cel_tap){(t / 3 * q->wp + t % 3) * CEL_LANES, t};
         q->flip3[t] = (cel_tap){((2 - t / 3) * q->wp + 2 - t % 3) * CEL_LANES, t};
@@ -359,7 +357,7 @@ void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
 
 typedef struct {
     cell q;
-    bool batch_stats, want_dx, want_dweights, want_dw;
+    bool batch_stats, want_dweights, want_dw;
     const float *node[CEL_MIX_MAX_NODES]; /* forward values of nodes 0 .. last-1 */
     const float *d_in[CEL_MIX_MAX_NODES]; /* gradients, last = dy */
     float *d[CEL_MIX_MAX_NODES];
