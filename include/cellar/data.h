@@ -1,7 +1,11 @@
 /* Data sets of small labelled images, whole in memory.
  *
- * A data set has a training and a test part; image i of a part is channels x height x width bytes (R, G, B planes) and a
- * label 0 .. n_classes-1. It is read-only once open, so any number of threads may use it. */
+ * A data set has a training and a test part; image i of a part is channels x height x width bytes (R, G, B planes) and
+ * a label 0 .. n_classes-1. It is read-only once open, so any number of threads may use it.
+ *
+ * Plain files are mapped, not copied: they must stay as they are while the data set is open. A file that another
+ * process cuts short meanwhile ends this one with SIGBUS, and one that is overwritten changes the images; replace such
+ * files by renaming. */
 #ifndef CELLAR_DATA_H
 #define CELLAR_DATA_H
 #include "cellar/status.h"

@@ -114,11 +114,17 @@ static cel_status keep_pixels(const uint8_t **pixels, size_t n_bytes, const cel_
     return CEL_OK;
 }
 
+/* (n, planes) or (n, channels, height, width): other orders of the axes have the same length and other pixels. */
+static bool is_planes(const cel_source *s, int n_dims, const size_t *dim) {
+    return (n_dims == 2 && dim[1] == image_bytes(s)) ||
+           (n_dims == 4 && dim[1] == (size_t)s->channels && dim[2] == (size_t)s->height && dim[3] == (size_t)s->width);
+}
+
 static cel_status read_pixels(const cel_source *s, const cel_data_file *f, const cel_pickle_value *root,
                               const uint8_t **pixels, size_t *n) {
     const cel_pickle_value *data = cel_pickle_find(root, "data");
     size_t bytes = 1;
-    bool good = false;
+    bool good = false, planes = true;
     if (data && data->kind == CEL_PICKLE_BYTES) {
         *pixels = data->bytes.data;
         bytes = data->bytes.n;
@@ -126,6 +132,7 @@ static cel_status read_pixels(const cel_source *s, const cel_data_file *f, const
     } else if (data && data->kind == CEL_PICKLE_ARRAY && data->array.dtype && data->array.n_dims >= 1) {
         *pixels = data->array.data;
         for (int i = 0; i < data->array.n_dims; i++) bytes *= data->array.dim[i];
+        planes = is_planes(s, data->array.n_dims, data->array.dim);
         good = data->array.dtype->dtype.code == 'u' && data->array.dtype->dtype.item_bytes == 1;
     }
     if (!good)
@@ -140,6 +147,12 @@ static cel_status read_pixels(const cel_source *s, const cel_data_file *f, const
                         "%s: \"data\" has %zu bytes, expected a multiple of %zu (%d x %d x %d pixels); is it the batch "
                         "of another data set?",
                         f->shown, bytes, image_bytes(s), s->channels, s->height, s->width);
+    if (!planes)
+        return CEL_FAIL(
+            CEL_FORMAT,
+            "%s: \"data\" is no array of n x %zu or n x %d x %d x %d bytes, colour planes first; is it the batch "
+            "of another data set?",
+            f->shown, image_bytes(s), s->channels, s->height, s->width);
     return CEL_OK;
 }
 

@@ -50,7 +50,7 @@ static uint8_t pixel(int part, int image, size_t k) {
 static int label_of(const cel_source *s, int image) { return image * 7 % s->n_classes; }
 
 /* What a test changes in one file. */
-typedef enum { GOOD, BAD_LABEL, BAD_LABEL_LOW, TRUNCATED, EMPTY, WRONG_SIZE, MORE_LABELS, DAMAGES } damage;
+typedef enum { GOOD, BAD_LABEL, BAD_LABEL_LOW, TRUNCATED, EMPTY, WRONG_SIZE, WRONG_SHAPE, MORE_LABELS, DAMAGES } damage;
 
 static void put_short_text(buffer *b, const char *text) {
     put(b, (uint8_t[2]){'U', (uint8_t)strlen(text)}, 2);
@@ -80,9 +80,9 @@ static buffer make_file(const cel_source *s, const cel_layout *l, int part, int 
             "K\x00\x85U\x01"
             "b\x87R(K\x01J",
             12);
-        put_little(&b, (uint32_t)n);
+        put_little(&b, how == WRONG_SHAPE ? (uint32_t)side : (uint32_t)n);
         put_text(&b, "J");
-        put_little(&b, (uint32_t)side);
+        put_little(&b, how == WRONG_SHAPE ? (uint32_t)n : (uint32_t)side);
         put_text(&b, "\x86"
                      "cnumpy\ndtype\nU\x02u1");
         put(&b, "K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T", 31);
@@ -232,6 +232,7 @@ static void bad_files_are_named(void **state) {
         {TRUNCATED, "cut off", "cut off"},
         {EMPTY, "empty", "empty"},
         {WRONG_SIZE, "multiple of", "multiple of"},
+        {WRONG_SHAPE, NULL, "is no array of n x "},
         {MORE_LABELS, NULL, "labels for"},
     };
     for (size_t i = 0; i < CEL_COUNT(sources); i++)
