@@ -1,21 +1,8 @@
 /* cellar derive: the architecture that a choice matrix, or a run, means. */
-#include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
 #include "cellar/arch.h"
 #include "cli.h"
-
-static cel_status write_svg(const cel_genotype *g, const char *path) {
-    char *svg;
-    CEL_TRY(cel_arch_svg(g, &svg));
-    FILE *f = fopen(path, "wb");
-    bool good = f && fwrite(svg, 1, strlen(svg), f) == strlen(svg);
-    int error = errno;
-    if (f && fclose(f)) good = false, error = errno;
-    cel_free(svg);
-    return good ? CEL_OK : CEL_FAIL(CEL_IO, "%s: cannot write: %s", path, strerror(error));
-}
 
 static cel_status derive(const char *path, int epoch, bool alpha, cel_genotype *out) {
     cel_arch_space space;
@@ -54,7 +41,7 @@ cel_status cmd_derive(int argc, char **argv) {
     cel_genotype g;
     char text[CEL_GENOTYPE_TEXT];
     CEL_TRY(derive(args.item[0], epoch, alpha, &g));
-    if (svg) CEL_TRY(write_svg(&g, svg));
+    if (svg) CEL_TRY(cel_arch_svg_write(&g, svg));
     cel_genotype_format(&g, text);
     if (!cli.json) {
         printf("%s\n", text);

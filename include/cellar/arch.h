@@ -127,6 +127,8 @@ cel_status cel_choice_read(const char *path, int epoch, cel_arch_space *space, d
 /* A self-contained <svg> element of the cells, no external reference and no id, so that many fit on one HTML page.
  * *svg: cel_free. */
 cel_status cel_arch_svg(const cel_genotype *g, char **svg);
+/* Writes it to a file, whole or not at all, over a file or through a link to one; CEL_IO. */
+cel_status cel_arch_svg_write(const cel_genotype *g, const char *path);
 /* The same as a few lines of text. *text: cel_free. */
 enum { CEL_DRAW_ASCII = 1, CEL_DRAW_COLOR = 2 };
 cel_status cel_arch_draw(const cel_genotype *g, unsigned flags, char **text);

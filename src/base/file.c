@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -141,6 +143,18 @@ cel_status cel_file_write_atomic(const char *path, const void *data, size_t n) {
     close(directory);
     cel_free(temp);
     return status;
+}
+
+cel_status cel_file_write_named(const char *path, const void *data, size_t n) {
+    char target[PATH_MAX];
+    struct stat st;
+    if (lstat(path, &st) != 0 || S_ISREG(st.st_mode)) return cel_file_write_atomic(path, data, n);
+    if (S_ISLNK(st.st_mode) && realpath(path, target) && stat(target, &st) == 0 && S_ISREG(st.st_mode))
+        return cel_file_write_atomic(target, data, n);
+    return CEL_FAIL(CEL_IO, "%s: expected a file or nothing, found a %s; give the name of a file", path,
+                    S_ISDIR(st.st_mode)   ? "directory"
+                    : S_ISLNK(st.st_mode) ? "link to no file"
+                                          : "device or pipe");
 }
 
 cel_status cel_dir_make(const char *path) {

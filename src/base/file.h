@@ -8,6 +8,9 @@ cel_status cel_file_read(const char *path, size_t max_bytes, char **data, size_t
 /* Writes `path`.tmp, syncs it, renames it over `path`, syncs the directory. On failure `path` is as it was (only where the
  * directory's own sync fails it may be the new file, whole). */
 cel_status cel_file_write_atomic(const char *path, const void *data, size_t n);
+/* The same for a path that a user names: a link's file is replaced, not the link. CEL_IO, and nothing changes, when
+ * something other than a file is there: a device, a pipe, a directory, a link to nothing. */
+cel_status cel_file_write_named(const char *path, const void *data, size_t n);
 /* Creates the directory and its missing parents. */
 cel_status cel_dir_make(const char *path);
 bool cel_path_exists(const char *path);

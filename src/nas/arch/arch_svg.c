@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "cellar/arch.h"
 
@@ -192,4 +193,12 @@ cel_status cel_arch_svg(const cel_genotype *g, char **svg) {
     cel_free(body.text);
     *svg = page.text;
     return CEL_OK;
+}
+
+cel_status cel_arch_svg_write(const cel_genotype *g, const char *path) {
+    char *svg;
+    CEL_TRY(cel_arch_svg(g, &svg));
+    cel_status status = cel_file_write_named(path, svg, strlen(svg));
+    cel_free(svg);
+    return status;
 }
