@@ -288,6 +288,8 @@ static cel_status open_generation(const char *dir, int64_t serial, cel_checkpoin
         status = CEL_FAIL(CEL_FORMAT, "%s/%012lld.json: renamed: it is generation %lld", dir, (long long)serial,
                           (long long)json_integer_value(json_object_get(c->meta, "serial")));
     if (status == CEL_OK) status = open_arrays(dir, c);
+    if (status == CEL_NOTFOUND) /* the directory names this generation, so a file of it is lost */
+        status = CEL_FAIL(CEL_FORMAT, "damaged: %s", cel_status_message());
     if (status != CEL_OK) {
         cel_checkpoint_destroy(c);
         return cel_status_pass(status, __FILE__, __LINE__);
@@ -302,7 +304,6 @@ cel_status cel_checkpoint_open(const char *dir, cel_checkpoint **out) {
     if (!g.n)
         return CEL_FAIL(CEL_NOTFOUND,
                         "%s: no checkpoint in it; the run was stopped before its first one, so start it anew", dir);
-    cel_status first = CEL_OK;
     char *why = NULL;
     for (int i = 0; i < g.n; i++) {
         cel_status status = open_generation(dir, g.serial[i], out);
@@ -311,17 +312,14 @@ cel_status cel_checkpoint_open(const char *dir, cel_checkpoint **out) {
             cel_free(why);
             return CEL_OK;
         }
-        if (status == CEL_NOMEM) {
+        if (status != CEL_FORMAT) { /* not damaged: another cellar, or another moment, can read it */
             cel_free(why);
             return cel_status_pass(status, __FILE__, __LINE__);
         }
-        if (first == CEL_OK) {
-            first = status;
-            why = cel_strdup(cel_status_message());
-        }
+        if (!why) why = cel_strdup(cel_status_message());
     }
     cel_status status =
-        CEL_FAIL(first, "%s; no older checkpoint is good either", why ? why : "the newest checkpoint is damaged");
+        CEL_FAIL(CEL_FORMAT, "%s; no older checkpoint is good either", why ? why : "the newest checkpoint is damaged");
     cel_free(why);
     return status;
 }

@@ -24,12 +24,13 @@ cel_status cel_checkpoint_save(const char *dir, int64_t serial, bool epoch_end, 
                                cel_state *state);
 
 typedef struct cel_checkpoint cel_checkpoint;
-/* Opens the newest good generation. A damaged one (cut short, changed, foreign, or of a newer format) is passed over with a
- * warning in the log when an older one is good; otherwise its error is the answer: CEL_FORMAT, CEL_VERSION, CEL_IO.
- * CEL_NOTFOUND when there is none. */
+/* Opens the newest good generation. A damaged one (cut short, changed, foreign, a file of it lost) is passed over with
+ * a warning in the log when an older one is good; otherwise CEL_FORMAT. One that is whole but cannot be read here and
+ * now is not passed over: CEL_VERSION, CEL_IO, CEL_NOMEM. CEL_NOTFOUND when there is no generation at all. */
 cel_status cel_checkpoint_open(const char *dir, cel_checkpoint **out);
 void cel_checkpoint_destroy(cel_checkpoint *checkpoint);
-/* Removes what a kill left behind: unfinished files, and generations that the newest good one has replaced. */
+/* Removes what a kill left behind: unfinished files, generations that the newest good one has replaced, and the
+ * damaged ones that cel_checkpoint_open passed over on the way to it. */
 void cel_checkpoint_tidy(const char *dir, const cel_checkpoint *newest);
 int64_t cel_checkpoint_serial(const cel_checkpoint *checkpoint);
 /* -1 when it has no such count. */

@@ -260,6 +260,53 @@ static void newer_and_absent(void **state) {
     test_temp_dir_remove(dir);
 }
 
+/* The arrays' file is gone: damage, never "no checkpoint". */
+static void lost_arrays_are_damage(void **state) {
+    (void)state;
+    char *dir = test_temp_dir();
+    cel_checkpoint *c;
+    test_ok(save(dir, 1, 10, true));
+    test_ok(save(dir, 2, 20, true));
+    char *newest = find_file(dir, 20, ".safetensors"), *older = find_file(dir, 10, ".safetensors");
+    assert_int_equal(unlink(newest), 0);
+    cel_log_sink(keep_log, NULL);
+    log_text[0] = 0;
+    expect_newest(dir, 1, 10);
+    cel_log_sink(NULL, NULL);
+    assert_non_null(strstr(log_text, "older checkpoint 10"));
+    assert_int_equal(unlink(older), 0);
+    test_fails(cel_checkpoint_open(dir, &c), CEL_FORMAT, "no older checkpoint is good either");
+    cel_free(newest);
+    cel_free(older);
+    test_temp_dir_remove(dir);
+}
+
+/* What is not damaged is not passed over, so it is not swept away either. */
+static void only_damage_falls_back(void **state) {
+    (void)state;
+    char *dir = test_temp_dir(), *text;
+    size_t n;
+    cel_checkpoint *c;
+    test_ok(save(dir, 1, 10, true));
+    test_ok(save(dir, 2, 20, true));
+    char *path = find_file(dir, 20, ".json"), *arrays = find_file(dir, 20, ".safetensors");
+    test_ok(cel_file_read(path, 1 << 20, &text, &n));
+    char *kept = cel_strndup(text, n);
+    strstr(text, "\"version\": 1")[11] = '2';
+    test_ok(cel_file_write_atomic(path, text, n));
+    test_fails(cel_checkpoint_open(dir, &c), CEL_VERSION, "checkpoint format 2; this cellar");
+    test_ok(cel_file_write_atomic(path, kept, n));
+    char *aside = cel_asprintf("%s.aside", arrays);
+    assert_int_equal(rename(arrays, aside), 0);
+    assert_int_equal(mkdir(arrays, 0777), 0); /* cannot be read as a file */
+    test_fails(cel_checkpoint_open(dir, &c), CEL_IO, "found a directory");
+    assert_int_equal(rmdir(arrays), 0);
+    assert_int_equal(rename(aside, arrays), 0);
+    expect_newest(dir, 2, 20);
+    cel_free(text), cel_free(kept), cel_free(path), cel_free(arrays), cel_free(aside);
+    test_temp_dir_remove(dir);
+}
+
 static void another_recipe_is_refused(void **state) {
     (void)state;
     char *dir = test_temp_dir();
@@ -439,6 +486,8 @@ int main(void) {
         cmocka_unit_test(damage_falls_back_or_is_one_error),
         cmocka_unit_test(every_flipped_bit_of_the_json_is_noticed),
         cmocka_unit_test(newer_and_absent),
+        cmocka_unit_test(lost_arrays_are_damage),
+        cmocka_unit_test(only_damage_falls_back),
         cmocka_unit_test(another_recipe_is_refused),
         cmocka_unit_test(file_limit_keeps_the_old_one),
         cmocka_unit_test(full_disk_keeps_the_old_one),
