@@ -94,7 +94,7 @@ struct cel_method {
     /* Moves the distribution: grad and grad2 are the means over the half-step's draws of the gradient and of its square. What does not
      * depend on a batch (regularisers) belongs here. */
     void (*step)(cel_policy *policy, const cel_at *at, const double *grad, const double *grad2);
-    /* The regulariser's value, which a half-step's loss includes. Optional: 0. */
+    /* The regulariser's present value, for tests of its gradient: a search records the loss without it. Optional: 0. */
     double (*penalty)(const cel_policy *policy);
     /* The present learning rate, for the record. Optional. */
     double (*lr)(const cel_policy *policy);
@@ -104,7 +104,8 @@ struct cel_method {
     void (*mean)(const cel_policy *policy, double *mean);
     /* What the genotype is derived from (largest live entry of each choice). Optional: the mean. */
     void (*scores)(const cel_policy *policy, double *scores);
-    /* Parameters to report, positive for live entries ("concentration"). Optional: the mean. */
+    /* Parameters to report, positive for live entries ("concentration"), the largest live one of each choice being the
+     * genotype's: the record of an epoch must say how its cell came to be. Optional: the mean. */
     void (*report)(const cel_policy *policy, double *values);
     /* One architecture of the distribution, as weights whose largest live entry of each choice counts. */
     void (*draw)(const cel_policy *policy, struct cel_rng *rng, double *weights);

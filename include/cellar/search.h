@@ -47,15 +47,17 @@ typedef struct cel_search_epoch {
         int rank;
     } table[CEL_SEARCH_TABLES]; /* after 200 epochs of training */
     struct {
-        int n; /* architectures drawn from the distribution; 0 without a table */
-        const char *dataset;
+        int n;               /* architectures drawn from the distribution; 0 without a table */
+        const char *dataset; /* cel_table_dataset_of; "cifar10" for images that the table does not know */
         double min, max, mean, q25, q75;
     } sampled;
     const cel_choices *choices;
     const double *concentration; /* n_entries; 0 = pruned */
     const uint8_t *live;         /* n_entries */
-    int64_t images;              /* that were computed on */
-    double seconds;              /* time fields: the only ones that two equal runs may differ in */
+    /* Of this process' part of the epoch, if it was resumed inside: what the time fields are made of, the only ones
+     * that two equal runs may differ in. images: through the network, forwards with and without a gradient. */
+    int64_t images;
+    double seconds;
 } cel_search_epoch;
 
 typedef struct cel_search_progress {
@@ -87,11 +89,14 @@ cel_status cel_search_create(const struct cel_settings *settings, const cel_data
 void cel_search_destroy(cel_search *search);
 /* Goes to where a checkpoint was written. On failure the search can only be destroyed. */
 cel_status cel_search_restore(cel_search *search, cel_search_fill *fill, void *ctx);
-/* Runs to the end. CEL_INTERRUPTED after a stop that was asked for, CEL_DIVERGED when a loss is not finite (the message says where; no
- * checkpoint is written then). May be called again after an interruption. */
+/* Runs to the end. CEL_INTERRUPTED after a stop that was asked for, CEL_DIVERGED when a loss or a gradient is not
+ * finite (the message says where; no checkpoint is written then). May be called again after an interruption. */
 cel_status cel_search_run(cel_search *search, const cel_search_observer *observer);
 /* The genotype of the present distribution. */
 cel_status cel_search_genotype(const cel_search *search, cel_genotype *out);
+/* What there is to say of that genotype: of *out genotype, text, hash, cost, index, n_tables and table are set, the
+ * rest is 0. */
+cel_status cel_search_found(const cel_search *search, cel_search_epoch *out);
 
 /* Of the present stage. */
 typedef struct cel_search_info {

@@ -56,6 +56,10 @@ cel_status cel_table_find_accuracy(const cel_table *table, const char *dataset, 
                                    int *metric);
 cel_status cel_table_find_latency(const cel_table *table, const char *device, int *metric);
 
+/* The data set of the tables whose images a source (cellar/data.h) has: "cifar10" for "cifar10" and "cifar10-mini";
+ * NULL when no accuracy of a table was measured on such images ("synthetic"). */
+const char *cel_table_dataset_of(const char *source);
+
 /* The row of an architecture; CEL_UNSUPPORTED when the table holds another space. */
 cel_status cel_table_find(const cel_table *table, const cel_genotype *g, int *index);
 /* The first row from `from` on whose architecture has this hash (cel_genotype_hash); -1 when there is none. */

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-static const char *const kind_names[CEL_SPLIT_KIND_COUNT] = {"halves", "nb201", "nb201-test", "random"};
+static const char *const kind_names[CEL_SPLIT_KIND_COUNT] = {"halves", "nb201", "random", "nb201-test"};
 
 const char *cel_split_kind_name(cel_split_kind kind) {
     return (unsigned)kind < CEL_SPLIT_KIND_COUNT ? kind_names[kind] : NULL;
@@ -226,7 +226,7 @@ static cel_status split_at_random(uint64_t seed, const uint8_t *chosen, int n_al
 
 cel_status cel_split_init(const cel_dataset *data, const cel_split_conf *conf, cel_split *out) {
     if ((unsigned)conf->kind >= CEL_SPLIT_KIND_COUNT)
-        return CEL_FAIL(CEL_CONFIG, "split: expected halves, nb201, nb201-test or random, found number %d",
+        return CEL_FAIL(CEL_CONFIG, "split: expected halves, nb201, random or nb201-test, found number %d",
                         (int)conf->kind);
     cel_split s = {.part = conf->kind == CEL_SPLIT_NB201_TEST ? CEL_PART_TEST : CEL_PART_TRAIN};
     int n_all = cel_dataset_get_info(data).n_images[s.part], n = 0;

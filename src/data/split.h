@@ -5,13 +5,13 @@
 #include "cellar/data.h"
 
 typedef enum cel_split_kind {
-    CEL_SPLIT_HALVES,     /* the first and the second half of the training images, in index order */
-    CEL_SPLIT_NB201,      /* the official lists over the complete training images (cifar10, cifar100, imagenet16-120) */
-    CEL_SPLIT_NB201_TEST, /* the official lists over the test images: x-valid, x-test (cifar100, imagenet16-120) */
-    CEL_SPLIT_RANDOM,     /* a random half by seed, each half in index order */
+    CEL_SPLIT_HALVES, /* the first and the second half of the training images, in index order */
+    CEL_SPLIT_NB201,  /* the official lists over the complete training images (cifar10, cifar100, imagenet16-120) */
+    CEL_SPLIT_RANDOM, /* a random half by seed, each half in index order */
+    CEL_SPLIT_NB201_TEST, /* the official lists over the test images: x-valid, x-test (cifar100, imagenet16-120). No search has it */
     CEL_SPLIT_KIND_COUNT
 } cel_split_kind;
-/* "halves", "nb201", "nb201-test", "random"; NULL when out of range. */
+/* "halves", "nb201", "random", "nb201-test"; NULL when out of range. */
 const char *cel_split_kind_name(cel_split_kind kind);
 
 typedef struct cel_split_conf {

@@ -214,6 +214,13 @@ static void table_does_not_steer(void **state) {
 }
 
 /* Stopped after each possible step, resumed in a fresh search on another number of threads: the same bytes in the end. */
+/* The largest numbers of an epoch's record mean its genotype, whatever the method. */
+static void says_how_its_cell_came(const notes *l, int e) {
+    cel_genotype g;
+    test_ok(cel_genotype_derive(CEL_ARCH_NB201, l->concentration[e], l->live[e], &g));
+    assert_true(cel_genotype_equal(&g, &l->epoch[e].genotype));
+}
+
 static void resumes(void **state) {
     (void)state;
     static const char *const sets[][3] = {
@@ -234,6 +241,7 @@ static void resumes(void **state) {
             open_with(&f, sets[variant]);
         }
         run_to_end(&f, NULL, 2, &want);
+        for (int e = 0; e < want.epochs; e++) says_how_its_cell_came(&want, e);
         for (int stop = 1; stop < want.steps; stop += variant ? 4 : 1) {
             notes l = {.stop_at = stop};
             cel_search *search;
@@ -249,6 +257,9 @@ static void resumes(void **state) {
             assert_same_state(&want, &l);
             for (int e = 0; e < want.epochs; e++) assert_same_epoch(&want.epoch[e], &l.epoch[e]);
             assert_int_equal(l.epochs, want.epochs);
+            /* what the resumed process computed of that epoch, which its seconds are for */
+            const cel_search_epoch *part = &l.epoch[stop / 3];
+            assert_int_equal(part->images, (3 - stop % 3) * 8 * (part->arch_active ? 2 : 1) + (variant == 2 ? 24 : 0));
             drop(&l);
         }
         drop(&want);
@@ -302,6 +313,62 @@ static void diverges(void **state) {
                 assert_true(isfinite(((double *)l.item[i].data)[k]));
     cel_search_destroy(search);
     drop(&l);
+    close_fixture(&f);
+}
+
+static void no_number(cel_policy *policy, const cel_at *at, const cel_feedback *feedback, double *grad) {
+    (void)feedback;
+    if (at->epoch == 2) grad[policy->n_params - 1] = NAN;
+}
+
+/* The loss is finite, the architecture's gradient is not: nothing of it reaches the distribution. */
+static void architecture_diverges(void **state) {
+    (void)state;
+    static const char *const sets[] = {"search.stages=[{k: 1, epochs: 5}]", "train.clip_arch=false", NULL};
+    fixture f;
+    notes l = {0};
+    cel_search *search;
+    cel_search_observer observer = observer_of(&l);
+    open_with(&f, sets);
+    cel_method broken = *f.settings.method;
+    broken.gradient = no_number;
+    f.settings.method = &broken;
+    test_ok(cel_search_create(&f.settings, f.data, NULL, 1, &search));
+    test_fails(cel_search_run(search, &observer), CEL_DIVERGED,
+               "the architecture's gradient is nan in epoch 2, step 0");
+    assert_int_equal(l.epochs, 2);
+    assert_int_equal(l.serial, 6);
+    cel_search_destroy(search);
+    drop(&l);
+    close_fixture(&f);
+}
+
+/* What a finished search says of its cell is what its last epoch said. */
+static void tells_what_was_found(void **state) {
+    (void)state;
+    static const char *const sets[] = {"search.stages=[{k: 1, epochs: 2}]", NULL};
+    fixture f;
+    notes l = {0};
+    cel_table *table;
+    cel_search *search;
+    cel_search_epoch found;
+    cel_search_observer observer = observer_of(&l);
+    open_with(&f, sets);
+    test_ok(cel_table_open(NULL, &table));
+    test_ok(cel_search_create(&f.settings, f.data, table, 1, &search));
+    test_ok(cel_search_run(search, &observer));
+    test_ok(cel_search_found(search, &found));
+    const cel_search_epoch *last = &l.epoch[1];
+    assert_string_equal(found.text, last->text);
+    assert_true(found.hash == last->hash && found.index == last->index && found.index >= 0);
+    assert_true(found.cost.params == last->cost.params && found.cost.flops == last->cost.flops);
+    assert_int_equal(found.n_tables, 3);
+    for (int i = 0; i < 3; i++)
+        assert_true(found.table[i].test == last->table[i].test && found.table[i].rank == last->table[i].rank);
+    assert_int_equal(found.sampled.n, 0);
+    cel_search_destroy(search);
+    drop(&l);
+    cel_table_close(table);
     close_fixture(&f);
 }
 
@@ -425,7 +492,8 @@ static void wrong_settings(void **state) {
         {"data: {pad: 4}", "search.stages is empty"},
         {"search: {stages: [{k: 3}]}", "k = 1, 2, 4, 8, 16"},
         {"search: {stages: [{k: 2}, {k: 4}]}", "may only fall"},
-        {"search: {stages: [{k: 4, ops: 3}, {k: 2, ops: 4}]}", "only 3 operations are left"},
+        {"search: {stages: [{k: 4}, {k: 4, ops: 3}, {k: 2, ops: 4}]}", "only 3 operations are left"},
+        {"search: {stages: [{k: 4, ops: 3}]}", "the first stage has learnt nothing to prune by"},
         {"search: {stages: [{k: 4, ops: 6}]}", "only 5 operations are left"},
         {"search: {stages: [{epochs: 5, warmup: 6}]}", "of only 5 epochs"},
         {"search: {method: random, stages: [{ops: 3}]}", "cannot prune"},
@@ -434,6 +502,8 @@ static void wrong_settings(void **state) {
         {"search: {stages: [{k: 1}]}\ntrain: {lr: 0.01, lr_min: 0.02}", "train.lr_min"},
         {"search: {stages: [{k: 1}]}\ndata: {limit: 10, limit_per_class: 3}", "only one of them"},
         {"search: {stages: [{k: 1}]}\nmethod: {lrr: 1}", "lr"},
+        {"search: {stages: [{k: 1}]}\ndata: {split: nb201-test}", "data.split"}, /* those are test images */
+        {"search: {stages: [{k: 1}]}\ndata: {cutout: 1025}", "0 to 1024"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         test_fails(settings_from(wrong[i].text), CEL_CONFIG, wrong[i].part);
@@ -481,6 +551,8 @@ int main(void) {
                                        cmocka_unit_test(resumes),
                                        cmocka_unit_test(backends),
                                        cmocka_unit_test(diverges),
+                                       cmocka_unit_test(architecture_diverges),
+                                       cmocka_unit_test(tells_what_was_found),
                                        cmocka_unit_test(observer_fails),
                                        cmocka_unit_test(foreign_checkpoint),
                                        cmocka_unit_test(allocates_nothing),

@@ -178,6 +178,13 @@ static void list_accuracies(const cel_table *t, const char *dataset, char *list,
     }
 }
 
+const char *cel_table_dataset_of(const char *source) {
+    static const char *const datasets[] = {"cifar100", "cifar10", "imagenet16"}; /* the longer name first */
+    for (size_t i = 0; i < CEL_COUNT(datasets); i++)
+        if (!strncmp(source, datasets[i], strlen(datasets[i]))) return datasets[i];
+    return NULL;
+}
+
 cel_status cel_table_find_accuracy(const cel_table *table, const char *dataset, const char *split, int epochs,
                                    int *metric) {
     const char *key = dataset_key(dataset);

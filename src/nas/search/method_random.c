@@ -54,4 +54,5 @@ const cel_method cel_method_random = {.name = "random",
                                       .sample = sample,
                                       .mean = mean,
                                       .scores = scores,
+                                      .report = scores,
                                       .draw = draw};

@@ -1,7 +1,12 @@
 /* The driver: the bilevel loop over epochs and stages, and everything it must remember; see include/cellar/search.h.
  *
- * The order within a step (architecture, then weights), both running statistics moving in both, and the architecture batch drawn
- * afresh each step are those of DrNAS' code (arXiv:2006.10355). */
+ * The order within a step (architecture, then weights), both running statistics moving in both, and the architecture
+ * batch drawn afresh each step are those of DrNAS' code (arXiv:2006.10355).
+ *
+ * Where it differs from that code: all batches are whole. An epoch ends before the weights' last, smaller batch (of
+ * 25,000 images in batches of 64: 390 steps, the code has 391); each epoch shuffles anew, so no image is left out for
+ * good. And search.validate looks at the mean of the distribution, where the code draws an architecture, and leaves
+ * out the images after the last whole batch. */
 #include "cellar/search.h"
 
 #include <math.h>
@@ -150,11 +155,6 @@ static cel_status create(cel_search *s, int threads) {
     CEL_ALLOC(s->concentration, n);
     CEL_ALLOC(s->scores, n);
     CEL_ALLOC(s->sampled, (size_t)settings->search.sampled + 1);
-    int all = 0;
-    for (int c = 0; c < s->policy->choices->n; c++)
-        if (s->policy->choices->choice[c].n > all) all = s->policy->choices->choice[c].n;
-    int keep = cel_settings_ops(settings, 0);
-    if (keep < all) CEL_TRY(s->policy->method->prune(s->policy, keep));
     return make_net(s, &s->net);
 }
 
@@ -261,11 +261,10 @@ cel_status cel_search_restore(cel_search *s, cel_search_fill *fill, void *ctx) {
 
 /* ---- an epoch's record ---- */
 
-static const char *table_dataset(const cel_search *s) {
-    const char *name = cel_dataset_get_info(s->data).name;
-    if (!strncmp(name, "cifar100", 8)) return "cifar100";
-    if (!strncmp(name, "imagenet16", 10) || !strncmp(name, "imagenet-16", 11)) return "imagenet16";
-    return "cifar10";
+static double learning_rate(const cel_search *s, int first) {
+    const cel_train_conf *train = &s->settings->train;
+    double at = (double)s->epoch + (train->lr_per_step ? (double)s->step / (double)s->n_steps : 0);
+    return cel_schedule_cosine(at, s->n_epochs, train->lr, train->lr_min, train->lr_restart ? first : 0);
 }
 
 static int compare(const void *a, const void *b) {
@@ -285,7 +284,8 @@ static double quantile(const double *sorted, int n, double q) {
 static cel_status sample_band(cel_search *s, cel_search_epoch *record) {
     int n = s->settings->search.sampled, metric;
     if (!n) return CEL_OK;
-    record->sampled.dataset = table_dataset(s);
+    record->sampled.dataset = cel_table_dataset_of(cel_dataset_get_info(s->data).name);
+    if (!record->sampled.dataset) record->sampled.dataset = "cifar10";
     CEL_TRY(cel_table_find_accuracy(s->table, record->sampled.dataset, "test", 200, &metric));
     cel_rng rng = cel_rng_at((uint64_t)s->settings->search.seed, "search.sampled", (uint64_t)s->epoch, 0);
     double sum = 0;
@@ -308,7 +308,7 @@ static cel_status sample_band(cel_search *s, cel_search_epoch *record) {
     return CEL_OK;
 }
 
-static cel_status look_up(cel_search *s, cel_search_epoch *record) {
+static cel_status look_up(const cel_search *s, cel_search_epoch *record) {
     static const char *const datasets[CEL_SEARCH_TABLES] = {"cifar10", "cifar100", "imagenet16"};
     if (!s->table) return CEL_OK;
     CEL_TRY(cel_table_find(s->table, &record->genotype, &record->index));
@@ -320,14 +320,36 @@ static cel_status look_up(cel_search *s, cel_search_epoch *record) {
         record->table[i].rank = cel_table_rank(s->table, metric, record->index);
     }
     record->n_tables = CEL_SEARCH_TABLES;
-    return sample_band(s, record);
+    return CEL_OK;
+}
+
+static cel_status describe(const cel_search *s, cel_search_epoch *record) {
+    const cel_settings *settings = s->settings;
+    record->index = -1;
+    CEL_TRY(cel_search_genotype(s, &record->genotype));
+    cel_genotype_format(&record->genotype, record->text);
+    record->hash = cel_genotype_hash(&record->genotype);
+    CEL_TRY(settings->space->cost(settings->space_conf, &s->shape, &record->genotype, &record->cost));
+    return look_up(s, record);
+}
+
+cel_status cel_search_found(const cel_search *s, cel_search_epoch *out) {
+    *out = (cel_search_epoch){0};
+    return describe(s, out);
 }
 
 static bool arch_active(const cel_search *s, int first) {
     return s->settings->method->gradient && s->epoch - first >= stage_of(s)->warmup;
 }
 
-static cel_status record(cel_search *s, const cel_search_observer *observer, int first, double lr, double seconds) {
+/* Images that went through the network since step `from` of the epoch, which is at its end. */
+static int64_t images_since(const cel_search *s, int64_t from, bool active) {
+    int64_t passes = (s->n_steps - from) * (active ? 1 + cel_policy_draws(s->policy) : 1);
+    if (s->valid_loader) passes += cel_loader_batches(s->valid_loader);
+    return passes * s->settings->train.batch;
+}
+
+static cel_status record(cel_search *s, const cel_search_observer *observer, int first, int64_t from, double seconds) {
     const cel_settings *settings = s->settings;
     bool active = arch_active(s, first);
     cel_search_epoch r = {.epoch = (int)s->epoch,
@@ -341,23 +363,19 @@ static cel_status record(cel_search *s, const cel_search_observer *observer, int
                           .has_valid = s->valid.images > 0,
                           .valid_loss = cel_meter_loss(&s->valid),
                           .valid_acc = cel_meter_accuracy(&s->valid),
-                          .lr = lr,
+                          .lr = learning_rate(s, first),
                           .arch_active = active,
                           .grad_norm = s->norm_sum / (double)s->n_steps,
                           .entropy = cel_policy_entropy(s->policy),
-                          .index = -1,
                           .choices = s->policy->choices,
                           .concentration = s->concentration,
                           .live = s->policy->live,
-                          .images = s->n_steps * settings->train.batch * (active ? 2 : 1),
+                          .images = images_since(s, from, active),
                           .seconds = seconds};
     if (active && s->policy->method->lr) r.arch_lr = s->policy->method->lr(s->policy);
-    CEL_TRY(cel_search_genotype(s, &r.genotype));
-    cel_genotype_format(&r.genotype, r.text);
-    r.hash = cel_genotype_hash(&r.genotype);
-    CEL_TRY(settings->space->cost(settings->space_conf, &s->shape, &r.genotype, &r.cost));
+    CEL_TRY(describe(s, &r));
+    if (s->table) CEL_TRY(sample_band(s, &r));
     cel_policy_report(s->policy, s->concentration);
-    CEL_TRY(look_up(s, &r));
     return observer->epoch ? observer->epoch(observer->ctx, &r) : CEL_OK;
 }
 
@@ -367,12 +385,6 @@ cel_status cel_search_genotype(const cel_search *s, cel_genotype *out) {
 }
 
 /* ---- the loop ---- */
-
-static double learning_rate(const cel_search *s, int first) {
-    const cel_train_conf *train = &s->settings->train;
-    double at = (double)s->epoch + (train->lr_per_step ? (double)s->step / (double)s->n_steps : 0);
-    return cel_schedule_cosine(at, s->n_epochs, train->lr, train->lr_min, train->lr_restart ? first : 0);
-}
 
 static cel_status one_step(cel_search *s, int first) {
     const cel_train_conf *train = &s->settings->train;
@@ -433,6 +445,7 @@ static cel_status interrupted(const cel_search *s) {
 static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, bool *stop) {
     int first, stage = cel_settings_stage(s->settings, (int)s->epoch, &first);
     double start = cel_clock_s(), every = s->settings->search.checkpoint_s;
+    int64_t from = s->step;
     if (stage != s->stage) CEL_TRY(next_stage(s, stage));
     while (s->step < s->n_steps) {
         CEL_TRY(one_step(s, first));
@@ -447,7 +460,7 @@ static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, 
     }
     if (s->valid_loader) CEL_TRY(validate(s));
     s->step = 0;
-    CEL_TRY(record(s, observer, first, learning_rate(s, first), cel_clock_s() - start));
+    CEL_TRY(record(s, observer, first, from, cel_clock_s() - start));
     s->train = s->valid = (cel_meter){0};
     s->norm_sum = 0;
     s->epoch++;

@@ -7,7 +7,8 @@
 
 static const cel_opt stage_opts[] = {
     CEL_INT(cel_search_stage, k, 1, 1, 1024, "1/k of the channels goes through the mixed operations"),
-    CEL_INT(cel_search_stage, ops, 0, 0, 64, "operations kept on each edge when the stage begins; 0: all"),
+    CEL_INT(cel_search_stage, ops, 0, 0, 64,
+            "operations kept on each edge when the stage begins; 0: as many as before, at first all"),
     CEL_INT(cel_search_stage, epochs, 50, 1, 100000, "epochs of the stage"),
     CEL_INT(cel_search_stage, warmup, 0, 0, 100000, "first epochs of the stage in which the architecture rests"),
     CEL_OPTS_END};
@@ -20,10 +21,10 @@ const cel_opt cel_search_opts[] = {
              "progressive stages, one after another; channels widen (k falls) and operations are pruned between them"),
     CEL_INT(cel_search_conf, sampled, 100, 0, 100000,
             "architectures drawn from the distribution each epoch, to record their accuracies in the benchmark table"),
-    CEL_BOOL(
-        cel_search_conf, validate, false,
-        "measure valid_loss and valid_acc after each epoch by a forward pass over the architecture's images with the "
-        "mean architecture weights; else they are those met in the architecture steps"),
+    CEL_BOOL(cel_search_conf, validate, false,
+             "measure valid_loss and valid_acc after each epoch by a forward pass over the architecture's images (but "
+             "those after the last whole batch) with the mean architecture weights, where the authors draw them; else "
+             "they are those met in the architecture steps"),
     CEL_TEXT(cel_search_conf, backend, "cpu", "what computes: cpu or ref (slow and plain)"),
     CEL_BOOL(cel_search_conf, fused, true, "compute a cell in one operation"),
     CEL_REAL(cel_search_conf, checkpoint_s, 60, 0, 1e6,
@@ -31,7 +32,7 @@ const cel_opt cel_search_opts[] = {
     CEL_OPTS_END};
 
 const cel_opt cel_train_opts[] = {
-    CEL_INT(cel_train_conf, batch, 64, 2, 65536, "images of a half-step"),
+    CEL_INT(cel_train_conf, batch, 64, 2, 65536, "images of a half-step; an epoch ends before a smaller last batch"),
     CEL_REAL(cel_train_conf, lr, 0.025, 0, 100, "learning rate of the weights at the start"),
     CEL_REAL(cel_train_conf, lr_min, 0.001, 0, 100, "learning rate at the end of the cosine"),
     CEL_BOOL(cel_train_conf, lr_per_step, false, "move the learning rate each step instead of each epoch"),
@@ -48,8 +49,10 @@ const cel_opt cel_train_opts[] = {
         "as in the authors' code: the architecture's gradient counts in the norm that clips the weights' gradient"),
     CEL_OPTS_END};
 
-static const char *const split_names[] = {"halves", "nb201", "nb201-test", "random", NULL};
-_Static_assert(CEL_COUNT(split_names) == CEL_SPLIT_KIND_COUNT + 1, "a name for each kind of split");
+/* The kinds over the training images: a search never sees the others. */
+static const char *const split_names[] = {"halves", "nb201", "random", NULL};
+_Static_assert(CEL_COUNT(split_names) == CEL_SPLIT_NB201_TEST + 1,
+               "a name for each kind of split of the training images");
 
 const cel_opt cel_data_opts[] = {
     CEL_TEXT(cel_data_conf, source, "cifar10-mini", "data set"),
@@ -60,7 +63,7 @@ const cel_opt cel_data_opts[] = {
     CEL_INT(cel_data_conf, limit_per_class, 0, 0, 100000000, "use only the first so many images of each class; 0: all"),
     CEL_INT(cel_data_conf, pad, 4, 0, 256, "random crop of the image padded by so many pixels (2 for 16x16 images)"),
     CEL_BOOL(cel_data_conf, flip, true, "mirror at random"),
-    CEL_INT(cel_data_conf, cutout, 0, 0, 4096, "side of a square to blank; 0: none"),
+    CEL_INT(cel_data_conf, cutout, 0, 0, 1024, "side of a square to blank; 0: none"),
     CEL_OPTS_END};
 
 void cel_settings_sections(cel_settings *settings, cel_section sections[CEL_SETTINGS_SECTIONS]) {
@@ -147,6 +150,11 @@ cel_status cel_settings_check(const cel_settings *settings, const cel_net_shape 
         if (stage->ops && stage->ops < before && !settings->method->prune)
             return CEL_FAIL(CEL_CONFIG, "search.stages.%d.ops: %s cannot prune operations: leave ops out", s,
                             settings->method->name);
+        if (!s && stage->ops && stage->ops < before)
+            return CEL_FAIL(CEL_CONFIG,
+                            "search.stages.0.ops: %d of %d; the first stage has learnt nothing to prune by: leave ops "
+                            "out, and prune in a later stage",
+                            stage->ops, before);
         if (stage->ops) before = stage->ops;
         if (s && stage->k > search->stages[s - 1].k)
             return CEL_FAIL(CEL_CONFIG, "search.stages.%d.k: %d after %d; from stage to stage k may only fall", s,

@@ -141,6 +141,17 @@ static cel_status run(cel_supernet *net, const cel_at *at, int program, double *
                     *loss, phase_names[at->phase], at->epoch, (long long)at->step, at->stage);
 }
 
+/* A loss may be finite where its gradient is not. */
+static cel_status check_gradient(const cel_supernet *net, const cel_at *at, int n) {
+    for (int i = 0; i < n; i++)
+        if (!isfinite(net->mean[i]))
+            return CEL_FAIL(CEL_DIVERGED,
+                            "the architecture's gradient is %g in epoch %d, step %lld, stage %d; nothing was written "
+                            "since the last checkpoint. Try a smaller train.lr or the method's lr",
+                            net->mean[i], at->epoch, (long long)at->step, at->stage);
+    return CEL_OK;
+}
+
 static void feed(cel_supernet *net, const cel_at *at, const float *images, const int32_t *labels) {
     cel_exec_write(net->exec, net->net.x, images);
     cel_exec_write(net->exec, net->net.labels, labels);
@@ -165,7 +176,7 @@ cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const c
                                   const int32_t *labels, cel_half_step *out) {
     cel_at at = *where;
     int n = policy->n_params, draws = cel_policy_draws(policy);
-    *out = (cel_half_step){.penalty = cel_policy_penalty(policy)};
+    *out = (cel_half_step){.loss = 0};
     memset(net->mean, 0, (size_t)n * sizeof *net->mean);
     memset(net->mean2, 0, (size_t)n * sizeof *net->mean2);
     for (at.draw = 0; at.draw < draws; at.draw++) {
@@ -182,13 +193,14 @@ cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const c
         out->loss += loss / draws;
         out->correct += correct / draws;
     }
+    CEL_TRY(check_gradient(net, &at, n));
     policy->method->step(policy, &at, net->mean, net->mean2);
     return CEL_OK;
 }
 
 cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
                                     double clip, const float *images, const int32_t *labels, cel_half_step *out) {
-    *out = (cel_half_step){.penalty = 0};
+    *out = (cel_half_step){.loss = 0};
     feed(net, at, images, labels);
     cel_policy_sample(policy, at, net->weights, net->gates);
     set_weights(net, net->weights, net->gates);
@@ -215,7 +227,7 @@ cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const
 
 cel_status cel_supernet_validate(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
                                  const int32_t *labels, cel_half_step *out) {
-    *out = (cel_half_step){.penalty = 0};
+    *out = (cel_half_step){.loss = 0};
     feed(net, at, images, labels);
     policy->method->mean(policy, net->weights);
     set_weights(net, net->weights, policy->live);

@@ -48,13 +48,12 @@ cel_status cel_supernet_save(cel_supernet *net, cel_state *state);
 
 typedef struct cel_half_step {
     double loss;         /* cross entropy, mean over the batch (and the draws) */
-    double penalty;      /* the method's regulariser, before the step */
     double correct;      /* hits (mean over the draws) */
     double norm;         /* weight half-step: norm that was clipped */
     double norm_weights; /* the same without the architecture's part */
 } cel_half_step;
-/* images: batch x channels x height x width, labels: batch. CEL_DIVERGED when a loss or norm is not finite: nothing has moved then but
- * the running statistics. */
+/* images: batch x channels x height x width, labels: batch. CEL_DIVERGED when a loss, norm or gradient is not finite:
+ * nothing has moved then but the running statistics. */
 cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
                                   const int32_t *labels, cel_half_step *out);
 cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
