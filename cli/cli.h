@@ -103,6 +103,4 @@ void cli_progress_update(double done, const char *fmt, ...) __attribute__((forma
 void cli_progress_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Removes the bar; the next update starts a new one. */
 void cli_progress_end(void);
-/* "1 h 02 min", "3 min 20 s", "4.1 s". */
-const char *cli_duration(double seconds, char *out, size_t n);
 #endif

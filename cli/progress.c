@@ -27,7 +27,8 @@ const char *cli_style(FILE *stream, const char *escape) {
     return (stream == stderr ? cli.color_err : cli.color_out) ? escape : "";
 }
 
-const char *cli_duration(double seconds, char *out, size_t n) {
+/* "1 h 02 min", "3 min 20 s", "4.1 s". */
+static const char *duration(double seconds, char *out, size_t n) {
     long s = (long)(seconds + 0.5);
     if (seconds < 9.95)
         snprintf(out, n, "%.1f s", seconds);
@@ -55,7 +56,7 @@ static void describe(double t, char *out, size_t n) {
     double moved = bar.done - bar.start_done, spent = t - bar.start_s;
     if (moved > 0 && spent > 1 && bar.done < 1) {
         char time[24];
-        snprintf(left, sizeof left, ", %s left", cli_duration(spent / moved * (1 - bar.done), time, sizeof time));
+        snprintf(left, sizeof left, ", %s left", duration(spent / moved * (1 - bar.done), time, sizeof time));
     }
     snprintf(out, n, "%3d %%%s  %s", (int)(100 * bar.done), left, bar.text);
 }

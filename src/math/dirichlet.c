@@ -40,11 +40,6 @@ void cel_dirichlet_sample_log(cel_rng *rng, const double *conc, int n, double *l
     cel_log_softmax(log_x, n, log_x);
 }
 
-void cel_dirichlet_sample(cel_rng *rng, const double *conc, int n, double *x) {
-    cel_dirichlet_sample_log(rng, conc, n, x);
-    for (int i = 0; i < n; i++) x[i] = exp(x[i]);
-}
-
 /* Neumaier's compensated sum of 1 - x_0 - x_1 - ..: what the row lacks to 1, exact to its last digit. */
 static double lack(const double *x, int n) {
     double sum = 1, rest = 0;

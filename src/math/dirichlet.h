@@ -9,8 +9,7 @@
 
 #include "base/rng.h"
 
-/* A draw; sums to 1 up to rounding. x may underflow to 0 where log_x is still finite. */
-void cel_dirichlet_sample(cel_rng *rng, const double *conc, int n, double *x);
+/* The logarithms of a draw: finite also where the draw itself underflows; their exponentials sum to 1 up to rounding. */
 void cel_dirichlet_sample_log(cel_rng *rng, const double *conc, int n, double *log_x);
 
 /* Pathwise (implicit reparameterisation) gradient: from the gradient dx by a draw to that by the concentrations. x

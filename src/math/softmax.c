@@ -29,10 +29,6 @@ void cel_softmax_vjp(const double *w, int n, const double *dw, double *dalpha) {
     for (int i = 0; i < n; i++) dalpha[i] = w[i] * (dw[i] - base - mean);
 }
 
-void cel_softmax_jvp(const double *w, int n, const double *alpha_dot, double *w_dot) {
-    cel_softmax_vjp(w, n, alpha_dot, w_dot);
-}
-
 void cel_log_softmax(const double *alpha, int n, double *log_w) {
     double top = alpha[cel_argmax(alpha, n)], sum = 0;
     for (int i = 0; i < n; i++) sum += exp(alpha[i] - top);

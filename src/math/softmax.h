@@ -9,10 +9,8 @@
 /* ln sum exp(a_i). */
 double cel_log_sum_exp(const double *a, int n);
 void cel_softmax(const double *alpha, int n, double *w);
-/* w is the softmax itself, dw the gradient by it. */
+/* w is the softmax itself, dw the gradient by it. The Jacobian is symmetric: this is its product with a tangent, too. */
 void cel_softmax_vjp(const double *w, int n, const double *dw, double *dalpha);
-/* The Jacobian is symmetric, so this is the same map under its other name. */
-void cel_softmax_jvp(const double *w, int n, const double *alpha_dot, double *w_dot);
 void cel_log_softmax(const double *alpha, int n, double *log_w);
 void cel_log_softmax_vjp(const double *log_w, int n, const double *dlog_w, double *dalpha);
 /* The first of the largest entries. */
