@@ -22,10 +22,8 @@ static void catch_signals(void) {
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* What the last epoch's record leaves for the end. */
+/* What was found. */
 typedef struct watch {
-    char found[CEL_GENOTYPE_TEXT];
-    bool any;
     int index, n_tables;
     cel_arch_cost cost;
     struct {
@@ -47,14 +45,14 @@ static void begin(void *ctx, const cel_search_info *info, const cel_dataset_info
 static bool step(void *ctx, const cel_search_progress *p) {
     (void)ctx;
     cli_progress_update(p->done,
-                        "epoch %d of %d, stage %d of %d, step %" PRId64 " of %" PRId64 ", loss %.3f, %.1f %%%s",
-                        p->epoch, p->n_epochs, p->stage + 1, p->n_stages, p->step, p->n_steps, p->loss, p->accuracy,
-                        p->arch_active ? "" : ", architecture rests");
+                        "epoch %d (%d of %d), stage %d of %d, step %" PRId64 " of %" PRId64 ", loss %.3f, %.1f %%%s",
+                        p->epoch, p->epoch + 1, p->n_epochs, p->stage + 1, p->n_stages, p->step, p->n_steps, p->loss,
+                        p->accuracy, p->arch_active ? "" : ", architecture rests");
     return stop_asked != 0;
 }
 
 static void epoch(void *ctx, const cel_search_epoch *e) {
-    watch *w = ctx;
+    (void)ctx;
     char valid[64] = "valid  rests       ", table[160] = "", sampled[80] = "";
     if (e->has_valid) snprintf(valid, sizeof valid, "valid %.3f %5.2f %%", e->valid_loss, e->valid_acc);
     for (int i = 0; i < e->n_tables; i++) {
@@ -65,8 +63,10 @@ static void epoch(void *ctx, const cel_search_epoch *e) {
     if (!cli.quiet)
         cli_progress_line("epoch %*d  K=%d  train %.3f %5.2f %%  %s  entropy %.3f  %s%s%s", e->n_epochs > 100 ? 3 : 2,
                           e->epoch, e->k, e->train_loss, e->train_acc, valid, e->entropy, e->text, table, sampled);
-    memcpy(w->found, e->text, sizeof w->found);
-    w->any = true;
+}
+
+static void end(void *ctx, const cel_search_epoch *e) {
+    watch *w = ctx;
     w->index = e->index;
     w->cost = e->cost;
     w->n_tables = e->n_tables;
@@ -77,8 +77,8 @@ static void epoch(void *ctx, const cel_search_epoch *e) {
     }
 }
 
-/* `text` so that a shell reads it as one word. */
-static void put_word(char *line, size_t room, const char *text) {
+/* Adds `text` to a line so that a shell reads it as one word. false: it does not fit. */
+static bool put_word(char *line, size_t room, const char *text) {
     size_t used = strlen(line);
     bool plain = *text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@%") ==
                               strlen(text);
@@ -94,12 +94,13 @@ static void put_word(char *line, size_t room, const char *text) {
     }
     if (!plain && used + 1 < room) line[used++] = '\'';
     line[used] = 0;
+    return !*text && used + 1 < room;
 }
 
 static void put_result(const watch *w, const char *dir, const char *text) {
     if (!cli.json) {
         printf("%s\n", text);
-        for (int i = 0; w->any && i < w->n_tables; i++)
+        for (int i = 0; i < w->n_tables; i++)
             printf("%-11s %.2f %% on the test images after 200 epochs, rank %d of 15625\n", w->table[i].dataset,
                    w->table[i].test, w->table[i].rank);
         return;
@@ -108,9 +109,9 @@ static void put_result(const watch *w, const char *dir, const char *text) {
     cli_json_text(stdout, dir);
     printf(", \"genotype\": ");
     cli_json_text(stdout, text);
-    if (w->any) printf(", \"params\": %" PRId64 ", \"flops\": %" PRId64, w->cost.params, w->cost.flops);
-    if (w->any && w->index >= 0) printf(", \"index\": %d", w->index);
-    if (w->any && w->n_tables) {
+    printf(", \"params\": %" PRId64 ", \"flops\": %" PRId64, w->cost.params, w->cost.flops);
+    if (w->index >= 0) printf(", \"index\": %d", w->index);
+    if (w->n_tables) {
         printf(", \"table\": {");
         for (int i = 0; i < w->n_tables; i++)
             printf("%s\"%s\": {\"test\": %.17g, \"rank\": %d}", i ? ", " : "", w->table[i].dataset, w->table[i].test,
@@ -133,8 +134,9 @@ cel_status cmd_search(int argc, char **argv) {
         CLI_END,
     };
     char command[4096] = "cellar";
+    bool fits = true; /* half a line would repeat another run */
     for (int i = 0; i < argc; i++)
-        if (strcmp(argv[i], "--resume") != 0) put_word(command, sizeof command, argv[i]);
+        if (strcmp(argv[i], "--resume") != 0) fits = fits && put_word(command, sizeof command, argv[i]);
     cli_args args;
     CEL_TRY(
         cli_parse(argc, argv, "RECIPE --run DIR",
@@ -149,15 +151,16 @@ cel_status cmd_search(int argc, char **argv) {
     cel_recipe *recipe;
     CEL_TRY(cel_recipe_open(args.item[0], sets.item, sets.n, &recipe));
     catch_signals();
-    watch w = {.any = false};
+    watch w = {.index = -1};
     const cel_run_options options = {.dir = dir,
                                      .resume = resume,
                                      .threads = threads,
-                                     .command = command,
+                                     .command = fits ? command : NULL,
                                      .ctx = &w,
                                      .begin = begin,
                                      .step = step,
-                                     .epoch = epoch};
+                                     .epoch = epoch,
+                                     .end = end};
     cel_genotype found;
     cel_status status = cel_run_search(recipe, &options, &found);
     cli_progress_end();

@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static const char manifest[] =
     "{\"cellar\":\"1\",\"build\":{\"compiler\":\"c\",\"flags\":\"f\"},\"cpu\":\"c\",\"isa\":\"i\",\"backend\":\"b\","
     "\"threads\":1,"
-    "\"seed\":1,\"method\":\"m\",\"space\":\"nb201\",\"dataset\":{\"name\":\"cifar10\",\"images\":1,\"sha256\":\"s\"},"
+    "\"seed\":1,\"method\":\"m\",\"space\":\"nb201\",\"dataset\":{\"name\":\"cifar10\",\"images\":{\"weights\":1,"
+    "\"architecture\":1},\"sha256\":\"s\"},"
     "\"started\":\"s\",\"resumed\":[],\"finished\":null,\"seconds_total\":1,\"peak_mb\":1,\"command\":\"c\",\"plan\":{"
     "\"params\":1,"
     "\"flops_step\":1,\"memory_mb\":1}}";

@@ -46,17 +46,20 @@ typedef struct cel_run_options {
     bool resume;         /* go on with the run in it */
     int threads;         /* 0: as for the machine */
     const char *command; /* the line that repeats the run, for its record; NULL: none */
-    /* All optional. `begin`: everything is ready, epochs_done epochs of it done before. `step`: true asks to write a checkpoint and stop.
-     * `epoch`: after its record is written. */
+    /* All optional. `begin`: everything is ready, epochs_done epochs of it done before. `step`: true asks to write a
+     * checkpoint and stop. `epoch`: after its record is written. `end`: the run is complete, also when it was before;
+     * see cel_search_found. */
     void *ctx;
     void (*begin)(void *ctx, const cel_search_info *info, const cel_dataset_info *data);
     bool (*step)(void *ctx, const cel_search_progress *progress);
     void (*epoch)(void *ctx, const cel_search_epoch *epoch);
+    void (*end)(void *ctx, const cel_search_epoch *found);
 } cel_run_options;
 
-/* Searches, and keeps the run directory; *found (may be NULL) is the cell. Without the benchmark table of the space it warns and goes
- * without the table's numbers. CEL_CONFIG (the directory has a run already, or of another recipe), CEL_BUSY, CEL_IO, CEL_INTERRUPTED (a
- * checkpoint is written), CEL_DIVERGED (the last checkpoint stays), what opening the data answers. */
+/* Searches, and keeps the run directory; *found (may be NULL) is the cell. Without the benchmark table of the space it
+ * warns and goes without the table's numbers. CEL_CONFIG (the directory has a run already, or of another recipe or
+ * images), CEL_BUSY, CEL_IO, CEL_INTERRUPTED (a checkpoint is written), CEL_DIVERGED (the last checkpoint stays), what
+ * opening the data answers. */
 cel_status cel_run_search(const cel_recipe *recipe, const cel_run_options *options, cel_genotype *found);
 
 #ifdef __cplusplus

@@ -1,6 +1,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "lab/lines.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,6 +28,20 @@ static cel_status find_end(const cel_lines *lines, int64_t keep, int64_t *end) {
             }
         at += got;
     }
+}
+
+cel_status cel_lines_count(const char *path, int64_t *n) {
+    char block[1 << 14];
+    size_t got;
+    *n = 0;
+    FILE *f = fopen(path, "rb");
+    if (!f && errno == ENOENT) return CEL_OK;
+    if (!f) return cel_append_fail(path, "open");
+    while ((got = fread(block, 1, sizeof block, f)) > 0)
+        for (size_t i = 0; i < got; i++) *n += block[i] == '\n';
+    cel_status status = ferror(f) ? cel_append_fail(path, "read") : CEL_OK;
+    fclose(f);
+    return status;
 }
 
 static cel_status open_at(cel_lines *lines, int64_t keep) {

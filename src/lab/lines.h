@@ -12,6 +12,8 @@ typedef struct cel_lines {
 
 /* Creates the file when keep is 0, else cuts it back to its first `keep` lines; CEL_FORMAT when it has fewer. */
 cel_status cel_lines_open(cel_lines *lines, const char *path, int64_t keep);
+/* Whole lines in the file; 0 when there is no file. */
+cel_status cel_lines_count(const char *path, int64_t *n);
 /* Adds `text`, which has no line break, and one. On failure (CEL_IO) the file is as it was. */
 cel_status cel_lines_append(cel_lines *lines, const char *text);
 /* Everything so far survives a power cut. */

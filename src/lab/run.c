@@ -156,22 +156,14 @@ static cel_status write_manifest(const observer *o, const cel_recipe *recipe, co
                                  .seed = recipe->settings.search.seed,
                                  .dataset = data->name,
                                  .dataset_sha256 = data->sha256,
-                                 .images = data->n_images[CEL_PART_TRAIN],
+                                 .images = {info->n_images[0], info->n_images[1]},
                                  .params = info->params,
                                  .step_flops = STEP_PER_FORWARD * (int64_t)info->flops_forward,
                                  .memory_bytes = (int64_t)info->memory_bytes};
     return cel_rundir_manifest(o->dir, &facts);
 }
 
-static cel_status run_in(observer *o, const cel_recipe *recipe, cel_search *search, const cel_dataset *data) {
-    const cel_checkpoint *checkpoint = cel_rundir_checkpoint(o->dir);
-    cel_search_info info;
-    cel_dataset_info images = cel_dataset_get_info(data);
-    if (checkpoint) CEL_TRY(cel_search_restore(search, fill, (void *)(uintptr_t)checkpoint));
-    CEL_TRY(cel_search_get_info(search, &info));
-    CEL_TRY(write_manifest(o, recipe, &info, &images));
-    cel_rundir_forget(o->dir);
-    if (o->options->begin) o->options->begin(o->options->ctx, &info, &images);
+static cel_status search_on(observer *o, cel_search *search) {
     const cel_search_observer watch = {.ctx = o, .step = on_step, .epoch = on_epoch, .save = on_save};
     cel_status status = cel_search_run(search, &watch);
     if (status == CEL_INTERRUPTED) { /* the reason for stopping stays the message */
@@ -182,6 +174,26 @@ static cel_status run_in(observer *o, const cel_recipe *recipe, cel_search *sear
     }
     CEL_TRY(status);
     return cel_rundir_spent(o->dir, true);
+}
+
+static cel_status run_in(observer *o, const cel_recipe *recipe, cel_search *search, const cel_dataset *data) {
+    const cel_run_options *options = o->options;
+    const cel_checkpoint *checkpoint = cel_rundir_checkpoint(o->dir);
+    cel_search_info info;
+    cel_search_epoch found;
+    cel_dataset_info images = cel_dataset_get_info(data);
+    if (checkpoint) CEL_TRY(cel_search_restore(search, fill, (void *)(uintptr_t)checkpoint));
+    CEL_TRY(cel_search_get_info(search, &info));
+    /* The record of a complete run is complete too. */
+    bool complete = info.epochs_done == info.n_epochs && cel_rundir_finished(o->dir);
+    if (!complete) CEL_TRY(write_manifest(o, recipe, &info, &images));
+    cel_rundir_forget(o->dir);
+    if (options->begin) options->begin(options->ctx, &info, &images);
+    if (!complete) CEL_TRY(search_on(o, search));
+    if (!options->end) return CEL_OK;
+    CEL_TRY(cel_search_found(search, &found));
+    options->end(options->ctx, &found);
+    return CEL_OK;
 }
 
 static cel_status open_table(const cel_recipe *recipe, cel_table **out) {

@@ -86,9 +86,24 @@ static cel_status begin_or_go_on(cel_rundir *run, bool resume, const char *recip
     return status;
 }
 
+/* Without a checkpoint a run starts anew, which cuts its records away. A kill before the first checkpoint leaves one
+ * epoch of them at most; more of them belong to a run whose checkpoints somebody removed. */
+static cel_status check_nothing_is_lost(const cel_rundir *run) {
+    char *path = inside(run, "metrics.jsonl");
+    int64_t epochs = 0;
+    cel_status status = path ? cel_lines_count(path, &epochs) : CEL_FAIL(CEL_NOMEM, "out of memory");
+    if (status == CEL_OK && epochs > 1)
+        status = CEL_FAIL(CEL_FORMAT,
+                          "%s: holds %lld epochs, but no checkpoint is beside them, so the run cannot go on: put its "
+                          "checkpoint directory back, or choose another directory",
+                          path, (long long)epochs);
+    cel_free(path);
+    return status;
+}
+
 static cel_status open_checkpoint(cel_rundir *run, const char *dir) {
     cel_status status = cel_checkpoint_open(dir, &run->checkpoint);
-    if (status == CEL_NOTFOUND) return CEL_OK;
+    if (status == CEL_NOTFOUND) return check_nothing_is_lost(run);
     CEL_TRY(status);
     cel_checkpoint_tidy(dir, run->checkpoint);
     return CEL_OK;
@@ -133,9 +148,12 @@ cel_status cel_rundir_open(const char *path, bool resume, const char *recipe, ce
     run->opened_s = cel_clock_s();
     run->path = cel_strdup(path);
     char *lock = cel_path_join(path, "lock");
+    bool had_lock = lock && cel_path_exists(lock);
     cel_status status = run->path && lock ? cel_file_lock(lock, &run->lock) : CEL_FAIL(CEL_NOMEM, "out of memory");
-    cel_free(lock);
     if (status == CEL_OK) status = open_locked(run, resume, recipe);
+    /* A directory that is none of a run is left as it was. */
+    if (status != CEL_OK && !had_lock && run->lock >= 0) unlink(lock);
+    cel_free(lock);
     if (status != CEL_OK) {
         cel_rundir_close(run);
         return cel_status_pass(status, __FILE__, __LINE__);
@@ -212,25 +230,54 @@ static json_t *describe(const cel_run_facts *f) {
     char cpu[256];
     cpu_name(cpu, sizeof cpu);
     return json_pack(
-        "{s:s, s:{s:s, s:s}, s:s, s:s, s:s, s:i, s:I, s:s, s:s, s:{s:s, s:I, s:s}, s:s, s:{s:I, s:I, s:f}}", "cellar",
-        CEL_VERSION_TEXT, "build", "compiler", __VERSION__, "flags", CEL_BUILD_FLAGS, "cpu", cpu, "isa", f->isa,
-        "backend", f->backend, "threads", f->threads, "seed", (json_int_t)f->seed, "method", f->method, "space",
-        f->space, "dataset", "name", f->dataset, "images", (json_int_t)f->images, "sha256", f->dataset_sha256,
-        "command", f->command, "plan", "params", (json_int_t)f->params, "flops_step", (json_int_t)f->step_flops,
-        "memory_mb", (double)f->memory_bytes / 1e6);
+        "{s:s, s:{s:s, s:s}, s:s, s:s, s:s, s:i, s:I, s:s, s:s, s:{s:s, s:{s:I, s:I}, s:s}, s:s, s:{s:I, s:I, s:f}}",
+        "cellar", CEL_VERSION_TEXT, "build", "compiler", __VERSION__, "flags", CEL_BUILD_FLAGS, "cpu", cpu, "isa",
+        f->isa, "backend", f->backend, "threads", f->threads, "seed", (json_int_t)f->seed, "method", f->method, "space",
+        f->space, "dataset", "name", f->dataset, "images", "weights", (json_int_t)f->images[0], "architecture",
+        (json_int_t)f->images[1], "sha256", f->dataset_sha256, "command", f->command, "plan", "params",
+        (json_int_t)f->params, "flops_step", (json_int_t)f->step_flops, "memory_mb", (double)f->memory_bytes / 1e6);
+}
+
+static const char *text_in(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* Equal numbers need equal images, backend and instruction set. The recipe cannot vouch for them. */
+static cel_status same_ground(const cel_rundir *run, const json_t *old, const cel_run_facts *now) {
+    const char *sha256 = text_in(json_object_get(old, "dataset"), "sha256"), *isa = text_in(old, "isa"),
+               *backend = text_in(old, "backend");
+    if (*sha256 && strcmp(sha256, now->dataset_sha256))
+        return CEL_FAIL(CEL_CONFIG,
+                        "%s/manifest.json: the run began on other images of %s: expected SHA-256 %.64s, found %.64s: "
+                        "give it those images again, or choose another directory",
+                        run->path, now->dataset, sha256, now->dataset_sha256);
+    if ((*isa && strcmp(isa, now->isa)) || (*backend && strcmp(backend, now->backend)))
+        cel_log(CEL_LOG_WARN,
+                "%s: the run began on backend %.40s with instruction set %.40s and goes on with %s and %s: its last "
+                "digits will differ from those of an undisturbed run",
+                run->path, backend, isa, now->backend, now->isa);
+    return CEL_OK;
 }
 
 cel_status cel_rundir_manifest(cel_rundir *run, const cel_run_facts *facts) {
     char now[32];
     now_text(now);
     json_t *old = run->checkpoint ? earlier_manifest(run) : NULL;
+    cel_status status = same_ground(run, old, facts);
+    if (status != CEL_OK) {
+        json_decref(old);
+        return status;
+    }
     json_decref(run->manifest);
     run->manifest = describe(facts);
     if (!run->manifest) {
         json_decref(old);
         return CEL_FAIL(CEL_NOMEM, "out of memory, or a text that is not UTF-8, in the manifest");
     }
-    json_t *started = json_object_get(old, "started"), *resumed = json_object_get(old, "resumed");
+    json_t *started = json_object_get(old, "started"), *resumed = json_object_get(old, "resumed"),
+           *plan = json_object_get(old, "plan");
+    if (json_is_object(plan)) json_object_set(run->manifest, "plan", plan); /* it is that of the start */
     json_object_set_new(run->manifest, "started", json_is_string(started) ? json_incref(started) : json_string(now));
     resumed = json_is_array(resumed) ? json_incref(resumed) : json_array();
     if (run->checkpoint) json_array_append_new(resumed, json_string(now));
@@ -242,6 +289,13 @@ cel_status cel_rundir_manifest(cel_rundir *run, const cel_run_facts *facts) {
     json_object_set_new(run->manifest, "peak_mb", json_real(peak));
     json_decref(old);
     return write_manifest(run);
+}
+
+bool cel_rundir_finished(const cel_rundir *run) {
+    json_t *old = run->checkpoint ? earlier_manifest(run) : NULL;
+    bool finished = json_is_string(json_object_get(old, "finished"));
+    json_decref(old);
+    return finished;
 }
 
 cel_status cel_rundir_spent(cel_rundir *run, bool finished) {

@@ -1,6 +1,10 @@
 /* The report: what the page says of finished, unfinished, empty and table-less runs; hostile texts; malformed and missing files;
  * ticks and numbers; failing allocations. */
+#define _GNU_SOURCE
 #include "support/fake_run.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -104,7 +108,7 @@ static void tells_the_verdict(void **state) {
     has(page, "cellar search demo --run runs/demo");
     has(page, "5f1d6f0f3ab1a3c8b1d0a6b49d4f0d5cc0f4c5e3f0f0e3a9d8f6d27d6a1c2b30");
     has(page, "stage 2: K = 2, 3 ops");
-    has(page, "rested in epochs 1 to 2, 11 to 12.");
+    has(page, "rested in epochs 0 to 1, 10 to 11.");
     has(page, "1 min 20 s");
     lacks(page, "not finished");
     assert_int_equal(count(page, "class=\"chart small\""), 6);
@@ -127,7 +131,7 @@ static void tells_what_is_missing(void **state) {
     fake_run_write(&(fake_run){.n_epochs = 20, .n_stages = 1, .n_done = 20, .no_valid = true}, dir);
     page = report_of(dir);
     stands_alone(page);
-    has(page, "recorded no accuracies of a benchmark table");
+    has(page, "Without accuracies of a benchmark table");
     has(page, "Better than"); /* the table that ships knows the cell all the same */
     cel_free(page);
     fake_run_write(&(fake_run){.table = table, .n_epochs = 5, .n_stages = 1, .n_done = 1}, dir);
@@ -144,6 +148,46 @@ static void tells_what_is_missing(void **state) {
     test_temp_dir_remove(dir);
 }
 
+/* The table knows the cell, but not on such images. */
+static void images_of_another_kind_get_no_verdict(void **state) {
+    (void)state;
+    char *dir = test_temp_dir();
+    fake_run_write(&(fake_run){.table = table, .n_epochs = 5, .n_stages = 1, .n_done = 5, .source = "synthetic"}, dir);
+    char *page = report_of(dir);
+    stands_alone(page);
+    has(page, "no accuracy of a benchmark table was measured on images of synthetic.");
+    has(page, "Without accuracies of a benchmark table");
+    has(page, "<tr><td>4</td><td>1</td><td>–</td><td>–</td>");
+    lacks(page, "Better than");
+    lacks(page, "(searched)");
+    cel_free(page);
+    test_temp_dir_remove(dir);
+}
+
+/* A link stays one, and what is no file is left alone. */
+static void replaces_only_files(void **state) {
+    (void)state;
+    char *dir = test_temp_dir(), *out = cel_path_join(dir, "out.html"), *link = cel_path_join(dir, "link.html"),
+         *nowhere = cel_path_join(dir, "nowhere.html"), *pipe = cel_path_join(dir, "pipe");
+    struct stat st;
+    fake_run_write(&(fake_run){.table = table, .n_epochs = 3, .n_stages = 1, .n_done = 3}, dir);
+    fake_file_write(dir, "out.html", "old");
+    assert_int_equal(symlink("out.html", link), 0);
+    test_ok(cel_report_write(dir, link));
+    char *page = fake_file_read(dir, "out.html");
+    has(page, "</html>");
+    assert_true(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+    assert_true(lstat(out, &st) == 0 && S_ISREG(st.st_mode));
+    assert_int_equal(symlink("absent.html", nowhere), 0);
+    assert_int_equal(mkfifo(pipe, 0666), 0);
+    test_fails(cel_report_write(dir, nowhere), CEL_IO, "found a link to no file");
+    test_fails(cel_report_write(dir, pipe), CEL_IO, "found a device or pipe");
+    test_fails(cel_report_write(dir, dir), CEL_IO, "found a directory");
+    assert_true(lstat(pipe, &st) == 0 && S_ISFIFO(st.st_mode));
+    cel_free(page), cel_free(out), cel_free(link), cel_free(nowhere), cel_free(pipe);
+    test_temp_dir_remove(dir);
+}
+
 /* Long runs are thinned, and say so. */
 static void thins_long_runs(void **state) {
     (void)state;
@@ -152,7 +196,7 @@ static void thins_long_runs(void **state) {
     char *page = report_of(dir);
     stands_alone(page);
     has(page, "show one epoch in 3");
-    has(page, "<tr><td>900</td><td>1</td>");
+    has(page, "<tr><td>899</td><td>1</td>");
     lacks(page, "<tr><td>2</td><td>1</td>");
     cel_free(page);
     test_temp_dir_remove(dir);
@@ -175,8 +219,8 @@ static void escapes_hostile_texts(void **state) {
     lacks(page, "<script");
     lacks(page, "<img");
     lacks(page, "\"'>");
-    /* Page title, heading, note, command, images (twice), and the recipe's title and note. */
-    assert_int_equal(count(page, "&lt;script&gt;alert(1)&lt;/script&gt;"), 8);
+    /* Page title, heading, note, command, images (thrice), and the recipe's title and note. */
+    assert_int_equal(count(page, "&lt;script&gt;alert(1)&lt;/script&gt;"), 9);
     cel_free(page);
     test_temp_dir_remove(dir);
 }
@@ -274,7 +318,7 @@ static void fails_where_it_cannot_write(void **state) {
     char *dir = test_temp_dir();
     fake_run_write(&(fake_run){.table = table, .n_epochs = 3, .n_stages = 1, .n_done = 3}, dir);
     char *out = cel_asprintf("%s/no/such/dir.html", dir), *file = cel_path_join(dir, "recipe.yaml");
-    test_fails(cel_report_write(dir, out), CEL_NOTFOUND, "dir.html");
+    test_fails(cel_report_write(dir, out), CEL_NOTFOUND, "no/such");
     test_fails(cel_report_write(file, NULL), CEL_NOTFOUND, "expected a run directory, found a file");
     cel_free(out);
     cel_free(file);
@@ -361,6 +405,8 @@ static void writes_numbers_for_people(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(tells_the_verdict),
                                        cmocka_unit_test(tells_what_is_missing),
+                                       cmocka_unit_test(images_of_another_kind_get_no_verdict),
+                                       cmocka_unit_test(replaces_only_files),
                                        cmocka_unit_test(thins_long_runs),
                                        cmocka_unit_test(escapes_hostile_texts),
                                        cmocka_unit_test(refuses_damaged_runs),

@@ -35,7 +35,8 @@ static char *write_recipe(const char *dir) {
 typedef struct {
     int64_t stop_at; /* asks to stop at this step of the call; 0: never */
     int64_t steps;
-    int epochs, begun_after;
+    int epochs, begun_after, ends;
+    cel_search_epoch found;
 } watcher;
 
 static void on_begin(void *ctx, const cel_search_info *info, const cel_dataset_info *data) {
@@ -52,6 +53,11 @@ static void on_epoch(void *ctx, const cel_search_epoch *e) {
     assert_int_equal(e->n_epochs, 4);
 }
 
+static void on_end(void *ctx, const cel_search_epoch *found) {
+    ((watcher *)ctx)->ends++;
+    ((watcher *)ctx)->found = *found;
+}
+
 static cel_status run(const char *recipe_path, const char *dir, bool resume, int threads, watcher *w) {
     cel_recipe *recipe;
     cel_genotype found;
@@ -63,7 +69,8 @@ static cel_status run(const char *recipe_path, const char *dir, bool resume, int
                                .ctx = w,
                                .begin = on_begin,
                                .step = on_step,
-                               .epoch = on_epoch};
+                               .epoch = on_epoch,
+                               .end = on_end};
     cel_status status = cel_run_search(recipe, &options, &found);
     cel_recipe_destroy(recipe);
     return status;
@@ -185,7 +192,10 @@ static void the_records_are_complete(void **state) {
     assert_int_equal(json_integer_value(json_object_get(m, "threads")), 2);
     assert_true(json_is_string(json_object_get(m, "finished")));
     assert_true(json_integer_value(json_object_get(json_object_get(m, "plan"), "params")) > 100);
-    assert_int_equal(strlen(json_string_value(json_object_get(json_object_get(m, "dataset"), "sha256"))), 64);
+    json_t *dataset = json_object_get(m, "dataset"), *images = json_object_get(dataset, "images");
+    assert_int_equal(strlen(json_string_value(json_object_get(dataset, "sha256"))), 64);
+    assert_int_equal(json_integer_value(json_object_get(images, "weights")), 40); /* of the 80 that the limit leaves */
+    assert_int_equal(json_integer_value(json_object_get(images, "architecture")), 40);
     json_decref(m);
     cel_free(text);
     text = read_in(calm, "recipe.yaml", &n); /* the stored recipe is one that runs, and the same */
@@ -216,8 +226,19 @@ static void stops_and_goes_on_to_the_same_bytes(void **state) {
     assert_int_equal(done, 20);
     same_runs(calm, dir);
     watcher w = {0};
-    test_ok(run(tiny, dir, true, 1, &w)); /* a complete run: nothing more happens */
+    size_t n, m;
+    char *before = read_in(dir, "manifest.json", &n), *cells = read_in(dir, "genotypes.jsonl", &m), hash[40];
+    test_ok(run(tiny, dir, true, 1, &w)); /* a complete run: nothing more happens, and it tells what it had found */
     assert_int_equal(w.steps, 0);
+    assert_int_equal(w.ends, 1);
+    assert_int_equal(w.found.n_tables, 3);
+    snprintf(hash, sizeof hash, "\"hash\":\"%016llx\"", (unsigned long long)w.found.hash);
+    cells[m - 1] = 0;
+    assert_non_null(strstr(strrchr(cells, '\n'), hash));
+    assert_non_null(strstr(strrchr(cells, '\n'), w.found.text));
+    char *after = read_in(dir, "manifest.json", &m);
+    assert_string_equal(before, after);
+    cel_free(before), cel_free(after), cel_free(cells);
     same_runs(calm, dir);
     cel_free(dir);
 }

@@ -164,7 +164,7 @@ static const cel_run_facts facts = {.backend = "ref",
                                     .seed = 7,
                                     .dataset = "cifar10-mini",
                                     .dataset_sha256 = "00ff",
-                                    .images = 1000,
+                                    .images = {500, 400},
                                     .params = 12,
                                     .step_flops = 34,
                                     .memory_bytes = 5000000};
@@ -303,6 +303,9 @@ static void a_run_is_not_overwritten(void **state) {
     test_ok(cel_file_write_atomic(file, "x", 1));
     test_fails(cel_rundir_open(dir, false, RECIPE, &run), CEL_CONFIG, "found other files in it");
     test_fails(cel_rundir_open(dir, true, RECIPE, &run), CEL_CONFIG, "found other files in it");
+    char *lock = cel_path_join(dir, "lock");
+    assert_false(cel_path_exists(lock)); /* what is no run's directory is left alone */
+    cel_free(lock);
     test_fails(cel_rundir_open(file, false, RECIPE, &run), CEL_IO, "thesis.txt");
     cel_free(file);
     test_temp_dir_remove(dir);
@@ -334,6 +337,84 @@ static void lost_lines_are_an_error(void **state) {
         cel_free(path);
         test_temp_dir_remove(dir);
     }
+}
+
+/* Nothing of a run is cut away because its checkpoints are gone. */
+static void lost_checkpoints_are_an_error(void **state) {
+    (void)state;
+    char *dir = test_temp_dir(), *checkpoints = cel_path_join(dir, "checkpoint");
+    cel_rundir *run;
+    size_t n, m;
+    test_ok(cel_rundir_open(dir, false, RECIPE, &run));
+    test_ok(cel_rundir_manifest(run, &facts));
+    for (int64_t e = 0; e < 2; e++) {
+        test_ok(epoch(run, e));
+        test_ok(save(run, (e + 1) * 10, true));
+    }
+    cel_rundir_close(run);
+    char *before = read_all(dir, "metrics.jsonl", &n), *aside = cel_asprintf("%s.aside", checkpoints);
+    assert_int_equal(rename(checkpoints, aside), 0);
+    test_fails(cel_rundir_open(dir, true, RECIPE, &run), CEL_FORMAT, "holds 2 epochs, but no checkpoint");
+    char *after = read_all(dir, "metrics.jsonl", &m);
+    assert_string_equal(before, after);
+    assert_int_equal(rename(aside, checkpoints), 0);
+    test_ok(cel_rundir_open(dir, true, RECIPE, &run));
+    cel_rundir_close(run);
+    cel_free(before), cel_free(after), cel_free(aside), cel_free(checkpoints);
+    test_temp_dir_remove(dir);
+
+    dir = test_temp_dir(); /* killed between its first epoch's record and checkpoint */
+    test_ok(cel_rundir_open(dir, false, RECIPE, &run));
+    test_ok(epoch(run, 0));
+    cel_rundir_close(run);
+    test_ok(cel_rundir_open(dir, true, RECIPE, &run));
+    cel_rundir_close(run);
+    test_temp_dir_remove(dir);
+}
+
+static char log_text[1000];
+static void keep_log(void *ctx, cel_log_level level, const char *text) {
+    (void)ctx, (void)level;
+    snprintf(log_text, sizeof log_text, "%s", text);
+}
+
+static void a_resumed_manifest_keeps_its_ground(void **state) {
+    (void)state;
+    char *dir = test_temp_dir();
+    cel_rundir *run;
+    size_t n;
+    test_ok(cel_rundir_open(dir, false, RECIPE, &run));
+    test_ok(cel_rundir_manifest(run, &facts));
+    test_ok(epoch(run, 0));
+    test_ok(save(run, 10, true));
+    assert_false(cel_rundir_finished(run));
+    test_ok(cel_rundir_spent(run, true));
+    cel_rundir_close(run);
+
+    cel_run_facts other = facts;
+    test_ok(cel_rundir_open(dir, true, RECIPE, &run));
+    assert_true(cel_rundir_finished(run));
+    other.dataset_sha256 = "00fe";
+    test_fails(cel_rundir_manifest(run, &other), CEL_CONFIG, "expected SHA-256 00ff, found 00fe");
+    other = facts;
+    other.isa = "wide";
+    other.params = 99; /* of a later stage */
+    log_text[0] = 0;
+    cel_log_sink(keep_log, NULL);
+    test_ok(cel_rundir_manifest(run, &other));
+    cel_log_sink(NULL, NULL);
+    assert_non_null(strstr(log_text, "instruction set base and goes on with ref and wide"));
+    cel_rundir_close(run);
+    char *text = read_all(dir, "manifest.json", &n);
+    json_t *manifest = json_loads(text, 0, NULL), *plan = json_object_get(manifest, "plan"),
+           *images = json_object_get(json_object_get(manifest, "dataset"), "images");
+    assert_int_equal(json_integer_value(json_object_get(plan, "params")), 12);
+    assert_string_equal(json_string_value(json_object_get(manifest, "isa")), "wide");
+    assert_int_equal(json_integer_value(json_object_get(images, "weights")), 500);
+    assert_int_equal(json_integer_value(json_object_get(images, "architecture")), 400);
+    json_decref(manifest);
+    cel_free(text);
+    test_temp_dir_remove(dir);
 }
 
 static void records_are_checked(void **state) {
@@ -445,10 +526,16 @@ static void each_failing_allocation_is_clean(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_undisturbed_run),         cmocka_unit_test(resume_cuts_back_what_does_not_count),
-        cmocka_unit_test(a_run_is_not_overwritten),   cmocka_unit_test(lost_lines_are_an_error),
-        cmocka_unit_test(records_are_checked),        cmocka_unit_test(full_disk_tears_nothing),
-        cmocka_unit_test(no_permission_is_one_error), cmocka_unit_test(each_failing_allocation_is_clean),
+        cmocka_unit_test(an_undisturbed_run),
+        cmocka_unit_test(resume_cuts_back_what_does_not_count),
+        cmocka_unit_test(a_run_is_not_overwritten),
+        cmocka_unit_test(lost_lines_are_an_error),
+        cmocka_unit_test(lost_checkpoints_are_an_error),
+        cmocka_unit_test(a_resumed_manifest_keeps_its_ground),
+        cmocka_unit_test(records_are_checked),
+        cmocka_unit_test(full_disk_tears_nothing),
+        cmocka_unit_test(no_permission_is_one_error),
+        cmocka_unit_test(each_failing_allocation_is_clean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,16 +160,16 @@ static void write_lines(const fake_run *run, const char *dir) {
 }
 
 static void write_manifest(const fake_run *run, const char *dir) {
-    json_t *m =
-        json_pack("{s:s, s:{s:s, s:s}, s:s, s:s, s:s, s:i, s:i, s:s, s:s, s:{s:s, s:i, s:s}, s:s, s:[], s:f, s:f, s:s, "
-                  "s:{s:i, s:i, s:f}}",
-                  "cellar", "0.1.0", "build", "compiler", "12.2.0", "flags", "-O3 -DNDEBUG", "cpu",
-                  "Some CPU @ 2.10GHz", "isa", "avx512", "backend", "cpu", "threads", 2, "seed", 1, "method", "drnas",
-                  "space", "nb201", "dataset", "name", run->source ? run->source : "cifar10-mini", "images", 5000,
-                  "sha256", "5f1d6f0f3ab1a3c8b1d0a6b49d4f0d5cc0f4c5e3f0f0e3a9d8f6d27d6a1c2b30", "started",
-                  "2026-01-31T12:00:00Z", "resumed", "seconds_total", 80.25, "peak_mb", 221.5, "command",
-                  run->command ? run->command : "cellar search demo --run runs/demo", "plan", "params", 316274,
-                  "flops_step", 1234567890, "memory_mb", 96.5);
+    json_t *m = json_pack(
+        "{s:s, s:{s:s, s:s}, s:s, s:s, s:s, s:i, s:i, s:s, s:s, s:{s:s, s:{s:i, s:i}, s:s}, s:s, s:[], s:f, s:f, s:s, "
+        "s:{s:i, s:i, s:f}}",
+        "cellar", "0.1.0", "build", "compiler", "12.2.0", "flags", "-O3 -DNDEBUG", "cpu", "Some CPU @ 2.10GHz", "isa",
+        "avx512", "backend", "cpu", "threads", 2, "seed", 1, "method", "drnas", "space", "nb201", "dataset", "name",
+        run->source ? run->source : "cifar10-mini", "images", "weights", 2500, "architecture", 2500, "sha256",
+        "5f1d6f0f3ab1a3c8b1d0a6b49d4f0d5cc0f4c5e3f0f0e3a9d8f6d27d6a1c2b30", "started", "2026-01-31T12:00:00Z",
+        "resumed", "seconds_total", 80.25, "peak_mb", 221.5, "command",
+        run->command ? run->command : "cellar search demo --run runs/demo", "plan", "params", 316274, "flops_step",
+        1234567890, "memory_mb", 96.5);
     json_object_set_new(m, "finished",
                         run->n_done == run->n_epochs ? json_string("2026-01-31T12:01:20Z") : json_null());
     char *text = json_dumps(m, JSON_INDENT(2));

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "cellar/run.h"
+#include "cellar/table.h"
 
 enum { MAX_RECIPE = 1 << 20, MAX_MANIFEST = 1 << 20, MAX_LINES = 512 << 20, MAX_EPOCHS = 100000 };
 static const double ANY = 1e15; /* nothing that a run counts or measures is larger */
@@ -88,12 +89,6 @@ static int dataset_named(const char *name) {
     return -1;
 }
 
-/* The benchmark's data set whose images these are: "cifar10-mini" has some of CIFAR-10's. */
-static int dataset_of_source(const char *name) {
-    if (!strncmp(name, "imagenet16", 10)) return 2;
-    return strncmp(name, "cifar100", 8) ? 0 : 1;
-}
-
 static cel_status parse(const char *place, const char *bytes, size_t n, json_t **out) {
     json_error_t error;
     *out = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &error);
@@ -108,7 +103,8 @@ static cel_status parse(const char *place, const char *bytes, size_t n, json_t *
 /* ---- manifest.json ---- */
 
 static void read_manifest(const reader *r, cel_manifest *m) {
-    reader build = into(r, "build"), dataset = into(r, "dataset"), plan = into(r, "plan");
+    reader build = into(r, "build"), dataset = into(r, "dataset"), images = into(&dataset, "images"),
+           plan = into(r, "plan");
     const json_t *seed = json_object_get(r->object, "seed"), *resumed = json_object_get(r->object, "resumed");
     *m = (cel_manifest){.version = text_of(r, "cellar"),
                         .compiler = text_of(&build, "compiler"),
@@ -123,7 +119,7 @@ static void read_manifest(const reader *r, cel_manifest *m) {
                         .sha256 = text_of(&dataset, "sha256"),
                         .started = text_of(r, "started"),
                         .threads = real(r, "threads", 1, 1e6),
-                        .images = real(&dataset, "images", 0, ANY),
+                        .images = {real(&images, "weights", 0, ANY), real(&images, "architecture", 0, ANY)},
                         .resumed = (double)json_array_size(resumed),
                         .seed = json_integer_value(seed),
                         .seconds_total = real(r, "seconds_total", 0, ANY),
@@ -148,7 +144,8 @@ cel_status cel_history_manifest(cel_history *h, const char *name, const char *by
     h->topology = cel_topology_get(h->space);
     h->rows = h->topology->n_cells * h->topology->n_edges;
     h->cols = h->topology->n_ops;
-    h->dataset = dataset_of_source(h->manifest.dataset);
+    const char *dataset = cel_table_dataset_of(h->manifest.dataset);
+    h->dataset = dataset ? dataset_named(dataset) : -1;
     return CEL_OK;
 }
 
@@ -286,7 +283,6 @@ cel_status cel_history_metrics(cel_history *h, const char *name, const char *byt
     h->record = cel_arena_alloc(&h->arena, lines + 1, sizeof *h->record);
     if (!h->record) return CEL_FAIL(CEL_NOMEM, "%s: out of memory for %zu epochs", name, lines);
     CEL_TRY(each_line(h, name, bytes, n, add_record));
-    if (h->n && h->record[h->n - 1].has_sampled) h->dataset = h->record[h->n - 1].sampled.dataset;
     return CEL_OK;
 }
 

@@ -32,8 +32,9 @@ typedef struct cel_record {
 typedef struct cel_manifest {
     const char *version, *compiler, *flags, *cpu, *isa, *backend, *method, *space, *command;
     const char *dataset, *sha256;
-    const char *started, *finished;  /* ISO 8601; finished is NULL while the run is not */
-    double threads, images, resumed; /* counts */
+    const char *started, *finished; /* ISO 8601; finished is NULL while the run is not */
+    double threads, resumed;        /* counts */
+    double images[2];               /* for the weights, for the architecture */
     int64_t seed;
     double seconds_total, peak_mb, plan_params, plan_flops, plan_mb;
 } cel_manifest;
@@ -45,7 +46,7 @@ typedef struct cel_history {
     const char *expect_dataset, *expect_source; /* the published figure */
     double expect_test;                         /* 0 = none */
     int n_epochs;                               /* that the recipe wants */
-    int dataset;                                /* the one that was searched on, as index */
+    int dataset;                                /* whose images these are, as index; -1: none of them */
     cel_arch_space space;
     const cel_topology *topology;
     int rows, cols; /* of a choice matrix */

@@ -72,6 +72,11 @@ static cel_status judge(cel_page *page, cel_report *r) {
         r->why_not = cel_page_text(page, "cellar has no benchmark table of the space %s.", r->history->topology->label);
         return CEL_OK;
     }
+    if (!r->on_benchmark) {
+        r->why_not = cel_page_text(page, "no accuracy of a benchmark table was measured on images of %s.",
+                                   r->history->manifest.dataset);
+        return CEL_OK;
+    }
     cel_status status = cel_table_open(NULL, &table);
     if (status == CEL_NOTFOUND) {
         r->why_not = cel_page_text(page, "the benchmark table is not there (%s).", cel_status_message());
@@ -91,7 +96,7 @@ static cel_status choose_epochs(cel_page *page, cel_report *r) {
     if (!shown || !x) return CEL_FAIL(CEL_NOMEM, "out of memory: %d epochs", n);
     for (int i = 0; i < n; i++) {
         if (i % r->stride && i != n - 1) continue;
-        x[r->n_shown] = i + 1;
+        x[r->n_shown] = i;
         shown[r->n_shown++] = i;
     }
     r->shown = shown;
@@ -127,7 +132,7 @@ static cel_status write_page(cel_page *page, const cel_report *r) {
 }
 
 static cel_status make_page(cel_page *page, const cel_history *h) {
-    cel_report r = {.history = h, .worth = h->dataset};
+    cel_report r = {.history = h, .on_benchmark = h->dataset >= 0, .worth = h->dataset >= 0 ? h->dataset : 0};
     if (h->n) r.last = &h->record[h->n - 1];
     r.finished = h->manifest.finished && h->n == h->n_epochs;
     CEL_TRY(choose_epochs(page, &r));
@@ -141,7 +146,7 @@ cel_status cel_report_write(const char *run_dir, const char *out_path) {
     CEL_TRY(cel_history_read(run_dir, &history));
     char *beside = out_path ? NULL : cel_path_join(run_dir, "report.html");
     cel_status status = out_path || beside ? make_page(&page, &history) : CEL_FAIL(CEL_NOMEM, "out of memory");
-    if (status == CEL_OK) status = cel_file_write_atomic(out_path ? out_path : beside, page.text, page.n);
+    if (status == CEL_OK) status = cel_file_write_named(out_path ? out_path : beside, page.text, page.n);
     cel_free(beside);
     cel_page_fini(&page);
     cel_history_fini(&history);

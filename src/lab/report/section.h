@@ -22,11 +22,12 @@ typedef struct cel_report {
     const char *why_not;                         /* without a standing: why */
     cel_standing standing[CEL_HISTORY_DATASETS]; /* in the order of the history's data sets */
     double *test;                                /* all cells' accuracies on the history's data set, `count` of them */
-    int worth;                                   /* index of the data set that was searched on */
+    bool on_benchmark;                           /* the images are those of a data set of the tables */
+    int worth;                                   /* its index; 0 without */
     int stride;                                  /* charts and tables show every stride-th epoch and the last */
     const int *shown;                            /* their indices */
     int n_shown;
-    const double *x; /* n_shown: epochs done, 1 .. */
+    const double *x; /* n_shown: the epochs' numbers, from 0 */
 } cel_report;
 
 void cel_section_style(cel_page *page, const cel_report *report);
@@ -42,6 +43,9 @@ void cel_section_numbers(cel_page *page, const cel_report *report);
 cel_chart cel_section_chart(cel_page *page, const cel_report *report, const char *title, const char *y_title);
 /* One number of each epoch that is shown, from offsetof(cel_record, member). */
 const double *cel_section_series(cel_page *page, const cel_report *report, size_t offset);
+/* What the benchmark table said of the cell of an epoch; "–" where it said nothing. */
+const char *cel_section_test(cel_page *page, const cel_report *report, const cel_record *epoch);
+const char *cel_section_rank(cel_page *page, const cel_report *report, const cel_record *epoch);
 /* "conv 3×3" */
 const char *cel_section_op(cel_page *page, const cel_report *report, int op);
 #endif

@@ -74,7 +74,8 @@ void cel_section_repeat(cel_page *page, const cel_report *r) {
     cel_page_put(page, "<dl class=\"facts\">");
     put_fact(page, "Seed", cel_page_text(page, "%lld", (long long)m->seed));
     put_fact(page, "Images",
-             cel_page_text(page, "%s, %s for training", m->dataset, cel_page_count(page, (int64_t)m->images)));
+             cel_page_text(page, "%s, %s for the weights and %s for the architecture", m->dataset,
+                           cel_page_count(page, (int64_t)m->images[0]), cel_page_count(page, (int64_t)m->images[1])));
     put_fact(page, "SHA-256 of the data", m->sha256);
     put_fact(page, "Backend",
              cel_page_text(page, "%s, instruction set %s, %s threads", m->backend, m->isa,
@@ -123,9 +124,8 @@ static void put_epochs(cel_page *page, const cel_report *r) {
     cel_page_put(page, "</tr></thead><tbody>");
     for (int i = 0; i < r->n_shown; i++) {
         const cel_record *e = &r->history->record[r->shown[i]];
-        cel_page_put(page, "<tr><td>%d</td><td>%d</td><td>%s</td><td>%s</td>", e->epoch + 1, e->stage + 1,
-                     e->has_table ? cel_page_real(page, e->test[r->worth], 2) : "–",
-                     e->has_table ? cel_page_count(page, e->rank[r->worth]) : "–");
+        cel_page_put(page, "<tr><td>%d</td><td>%d</td><td>%s</td><td>%s</td>", e->epoch, e->stage + 1,
+                     cel_section_test(page, r, e), cel_section_rank(page, r, e));
         put_sampled_cells(page, e);
         for (size_t c = 0; c < CEL_COUNT(columns); c++) {
             double v;
@@ -147,7 +147,7 @@ static void put_matrices(cel_page *page, const cel_report *r) {
     for (int i = 0; i < r->n_shown; i++)
         for (int row = 0; row < h->rows; row++) {
             const cel_record *e = &h->record[r->shown[i]];
-            cel_page_put(page, "<tr><td>%d</td><td>%s %d ← %d</td>", e->epoch + 1,
+            cel_page_put(page, "<tr><td>%d</td><td>%s %d ← %d</td>", e->epoch,
                          t->n_cells > 1 ? t->cell_names[row / t->n_edges] : "", t->edges[row % t->n_edges].to,
                          t->edges[row % t->n_edges].from);
             for (int op = 0; op < h->cols; op++)
@@ -162,8 +162,8 @@ static void put_matrices(cel_page *page, const cel_report *r) {
 void cel_section_numbers(cel_page *page, const cel_report *r) {
     cel_page_put(
         page,
-        "<section><h2>All numbers</h2><p class=\"soft\">As in <code>metrics.jsonl</code>, which has every digit%s."
-        "</p>",
+        "<section><h2>All numbers</h2><p class=\"soft\">As in <code>metrics.jsonl</code>, which has every digit%s. "
+        "Epochs count from 0.</p>",
         r->stride > 1 ? cel_page_text(page, " and every epoch; charts and tables here show one epoch in %d", r->stride)
                       : "");
     put_epochs(page, r);

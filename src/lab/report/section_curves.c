@@ -14,7 +14,7 @@ static void add_spans(cel_page *page, const cel_report *r, cel_chart *chart) {
         const cel_record *e = &h->record[i];
         if (i && e->stage == h->record[i - 1].stage) continue;
         chart->span[chart->n_spans++] =
-            (cel_span){i ? i + 0.5 : 1,
+            (cel_span){i ? i - 0.5 : 0,
                        {cel_page_text(page, "stage %d: 1/%d of the channels, %d operations an edge", e->stage + 1, e->k,
                                       e->ops_kept),
                         cel_page_text(page, "stage %d: K = %d, %d ops", e->stage + 1, e->k, e->ops_kept),
@@ -24,8 +24,7 @@ static void add_spans(cel_page *page, const cel_report *r, cel_chart *chart) {
 
 cel_chart cel_section_chart(cel_page *page, const cel_report *r, const char *title, const char *y_title) {
     cel_chart chart = {.title = title, .x_title = "epoch", .y_title = y_title, .n = r->n_shown, .x = r->x};
-    chart.x_min = 1;
-    chart.x_max = r->history->n_epochs > r->history->n ? r->history->n_epochs : r->history->n;
+    chart.x_max = r->history->n_epochs - 1;
     add_spans(page, r, &chart);
     return chart;
 }
@@ -92,6 +91,14 @@ static void put_spread(cel_page *page, const cel_report *r) {
         cel_page_real(page, last->sampled.max - last->sampled.min, 1));
 }
 
+const char *cel_section_test(cel_page *page, const cel_report *r, const cel_record *e) {
+    return e->has_table && r->on_benchmark ? cel_page_real(page, e->test[r->worth], 2) : "–";
+}
+
+const char *cel_section_rank(cel_page *page, const cel_report *r, const cel_record *e) {
+    return e->has_table && r->on_benchmark ? cel_page_count(page, e->rank[r->worth]) : "–";
+}
+
 static void put_changes(cel_page *page, const cel_report *r) {
     const cel_history *h = r->history;
     cel_page_put(page, "<details><summary>Every change of the cell</summary><div class=\"scroll\"><table><thead><tr>"
@@ -101,9 +108,8 @@ static void put_changes(cel_page *page, const cel_report *r) {
         const cel_record *e = &h->record[i];
         if (i && cel_genotype_equal(&e->genotype, &h->record[i - 1].genotype)) continue;
         cel_page_put(page, "<tr><td>%d</td><td class=\"text\"><code>%s</code></td><td>%s</td><td>%s</td></tr>",
-                     e->epoch + 1, cel_page_escape(page, e->text),
-                     e->has_table ? cel_page_real(page, e->test[r->worth], 2) : "–",
-                     e->has_table ? cel_page_count(page, e->rank[r->worth]) : "–");
+                     e->epoch, cel_page_escape(page, e->text), cel_section_test(page, r, e),
+                     cel_section_rank(page, r, e));
     }
     cel_page_put(page, "</tbody></table></div></details>\n");
 }
@@ -112,8 +118,7 @@ void cel_section_trajectory(cel_page *page, const cel_report *r) {
     const char *where = cel_history_dataset_label[r->worth];
     cel_page_put(page, "<section><h2>The way there</h2>");
     if (!r->has_standing || !r->last->has_table) {
-        cel_page_put(page,
-                     "<p>The run recorded no accuracies of a benchmark table, so there is no trajectory to draw.</p>");
+        cel_page_put(page, "<p>Without accuracies of a benchmark table there is no trajectory to draw.</p>");
         put_changes(page, r);
         cel_page_put(page, "</section>\n");
         return;
@@ -176,9 +181,11 @@ void cel_section_curves(cel_page *page, const cel_report *r) {
     add_line(&lr, "learning rate", "plain", SERIES(lr));
     lr.series[0].kind = CEL_SERIES_STEPS;
     add_line(&norm, "mean of the epoch", "plain", SERIES(grad_norm));
-    cel_page_put(page, "<section><h2>The supernet</h2><p class=\"soft\">Weights learn on one half of the images, the "
-                       "distribution on the other. These are running means over each epoch’s batches, with drawn "
-                       "architectures: they say how learning went, not what the cell is worth.</p><div class=\"two\">");
+    cel_page_put(
+        page, "<section><h2>The supernet</h2><p class=\"soft\">Weights learn on one half of the images, the "
+              "distribution on the other. These are means over each epoch’s batches, with drawn architectures (with "
+              "<code>search.validate</code> the architecture’s half is measured after the epoch, with the "
+              "distribution’s mean): they say how learning went, not what the cell is worth.</p><div class=\"two\">");
     put_half(page, &loss, "Cross-entropy");
     put_half(page, &accuracy, "Accuracy");
     put_half(page, &lr, "Learning rate");
@@ -246,14 +253,14 @@ static void put_edge(cel_page *page, const cel_report *r, int row, double low, d
     cel_page_put(page, "</figure>");
 }
 
-/* "epochs 1 to 4 and 21 to 24": when the architecture rested. */
+/* "0 to 3, 20 to 23": when the architecture rested. */
 static const char *rests(cel_page *page, const cel_report *r) {
     const cel_history *h = r->history;
     const char *text = "";
     for (int i = 0, to; i < h->n; i = to) {
         for (to = i + 1; to < h->n && h->record[to].arch_active == h->record[i].arch_active;) to++;
         if (h->record[i].arch_active) continue;
-        text = cel_page_text(page, "%s%s%d to %d", text, *text ? ", " : "", i + 1, to);
+        text = cel_page_text(page, "%s%s%d to %d", text, *text ? ", " : "", i, to - 1);
     }
     return text;
 }
