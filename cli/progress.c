@@ -52,10 +52,10 @@ static void erase(void) {
 }
 
 static void describe(double t, char *out, size_t n) {
-    char left[32] = "";
+    char left[80] = "";
     double moved = bar.done - bar.start_done, spent = t - bar.start_s;
     if (moved > 0 && spent > 1 && bar.done < 1) {
-        char time[24];
+        char time[64];
         snprintf(left, sizeof left, ", %s left", duration(spent / moved * (1 - bar.done), time, sizeof time));
     }
     snprintf(out, n, "%3d %%%s  %s", (int)(100 * bar.done), left, bar.text);
