@@ -28,7 +28,7 @@ static void read_all(int fd, char *text, size_t room) {
 /* Runs PROGRAM with the words of `line` (no quoting); `out_path`: where its standard output goes instead of into the result. */
 static const result *run_to(const char *out_path, const char *line) {
     static result r;
-    char words[1024], *argv[32] = {(char *)(uintptr_t)PROGRAM};
+    char words[8192], *argv[32] = {(char *)(uintptr_t)PROGRAM};
     int n = 1, err[2], out[2];
     snprintf(words, sizeof words, "%s", line);
     for (char *p = words, *end; *p && n < 31; p = end) {
@@ -230,6 +230,26 @@ static void without_a_terminal_plain_lines(void **state) {
     test_temp_dir_remove(dir);
 }
 
+/* A line that does not fit the record is left out of it: half of it would repeat another run. */
+static void a_recorded_line_is_whole(void **state) {
+    (void)state;
+    char *dir = test_temp_dir(), *text;
+    size_t n;
+    for (int width = 10; width <= 5000; width += 4990) {
+        char *line = cel_asprintf(
+            "search demo --run %s/%d --set data.source=synthetic --set data.limit=16 --set space.c=4 --set "
+            "train.batch=8 --set search.stages.0.epochs=1 --set search.stages.0.warmup=0 --set "
+            "search.stages.1.epochs=1 --set search.stages.1.warmup=0 --set title=x%0*d",
+            dir, width, width, 0);
+        char *path = cel_asprintf("%s/%d/manifest.json", dir, width);
+        assert_int_equal(run(line)->code, 0);
+        test_ok(cel_file_read(path, 1 << 20, &text, &n));
+        says(text, width == 10 ? "title=x0000000000\"" : "\"command\": \"\"");
+        cel_free(text), cel_free(path), cel_free(line);
+    }
+    test_temp_dir_remove(dir);
+}
+
 /* Every line of `--complete` is a command, whose own flags are in its help. */
 static void help_and_completion_cover_everything(void **state) {
     (void)state;
@@ -278,6 +298,7 @@ int main(void) {
         cmocka_unit_test(config_show_is_a_recipe),
         cmocka_unit_test(a_terminal_gets_a_bar),
         cmocka_unit_test(without_a_terminal_plain_lines),
+        cmocka_unit_test(a_recorded_line_is_whole),
         cmocka_unit_test(help_and_completion_cover_everything),
         cmocka_unit_test(the_documentation_is_current),
     };
