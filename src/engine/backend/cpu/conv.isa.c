@@ -31,6 +31,14 @@ static size_t padded_floats(const geometry *q) {
     return (size_t)q->x.c * (size_t)(q->x.h + 2 * q->pad) * (size_t)(q->x.w + 2 * q->pad) * CEL_LANES;
 }
 
+/* A group's images with their border of zeros. */
+static const float *padded_input(const geometry *q, const float *x, int group, float *scratch) {
+    x += (size_t)group * q->x.group;
+    if (!q->pad) return x;
+    cel_pad_planes(x, (ptrdiff_t)q->x.plane, q->x.c, q->x.h, q->x.w, q->pad, q->pad, q->pad, q->pad, false, scratch);
+    return scratch;
+}
+
 /* ---- Forward ---- */
 
 typedef struct {
@@ -44,14 +52,8 @@ typedef struct {
 static void forward_task(void *ctx, int group, int worker) {
     const forward *f = ctx;
     const geometry *q = &f->q;
-    const float *x = f->x + (size_t)group * q->x.group;
-    int wp = q->x.w + 2 * q->pad, hp = q->x.h + 2 * q->pad;
-    if (q->pad) {
-        float *padded = f->scratch + (size_t)worker * f->scratch_floats;
-        cel_pad_planes(x, (ptrdiff_t)q->x.plane, q->x.c, q->x.h, q->x.w, q->pad, q->pad, q->pad, q->pad, false, padded);
-        x = padded;
-    }
-    ptrdiff_t plane = (ptrdiff_t)hp * wp * CEL_LANES;
+    const float *x = padded_input(q, f->x, group, f->scratch + (size_t)worker * f->scratch_floats);
+    ptrdiff_t row = (ptrdiff_t)(q->x.w + 2 * q->pad) * CEL_LANES, plane = (q->x.h + 2 * q->pad) * row;
     cel_conv_job job = {q->gi,
                         q->go,
                         q->tap_floats,
@@ -59,7 +61,7 @@ static void forward_task(void *ctx, int group, int worker) {
                         q->y.w,
                         f->tap,
                         plane,
-                        (ptrdiff_t)q->stride * wp * CEL_LANES,
+                        q->stride * row,
                         (ptrdiff_t)q->stride * CEL_LANES,
                         (ptrdiff_t)q->gi * q->tap_floats,
                         q->tap_floats,
@@ -203,14 +205,8 @@ typedef struct {
 static void weight_task(void *ctx, int group, int worker) {
     const weight_grad *f = ctx;
     const geometry *q = &f->q;
-    const float *x = f->x + (size_t)group * q->x.group;
-    int wp = q->x.w + 2 * q->pad, hp = q->x.h + 2 * q->pad;
-    if (q->pad) {
-        float *padded = f->scratch + (size_t)worker * f->scratch_floats;
-        cel_pad_planes(x, (ptrdiff_t)q->x.plane, q->x.c, q->x.h, q->x.w, q->pad, q->pad, q->pad, q->pad, false, padded);
-        x = padded;
-    }
-    ptrdiff_t plane = (ptrdiff_t)hp * wp * CEL_LANES;
+    const float *x = padded_input(q, f->x, group, f->scratch + (size_t)worker * f->scratch_floats);
+    ptrdiff_t row = (ptrdiff_t)(q->x.w + 2 * q->pad) * CEL_LANES, plane = (q->x.h + 2 * q->pad) * row;
     cel_dw_job job = {q->gi,
                       q->go,
                       q->tap_floats,
@@ -218,7 +214,7 @@ static void weight_task(void *ctx, int group, int worker) {
                       q->y.w,
                       f->tap,
                       plane,
-                      (ptrdiff_t)q->stride * wp * CEL_LANES,
+                      q->stride * row,
                       (ptrdiff_t)q->stride * CEL_LANES,
                       (ptrdiff_t)q->y.plane,
                       (ptrdiff_t)q->y.w * CEL_LANES,
