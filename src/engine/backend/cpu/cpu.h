@@ -1,18 +1,18 @@
 /* The cpu backend: vectorised along the batch.
  *
- * * A BATCH value lies in memory as [ceil(n/16)][c][h][w][16]: groups of 16 images, the lane of an image innermost.
+ * A BATCH value lies in memory as [ceil(n/16)][c][h][w][16]: groups of 16 images, the lane of an image innermost.
  * So each convolution, pooling or normalisation is plain vector arithmetic for any channel count, width, stride,
  * dilation and number of groups; slices, concatenations and shuffles move whole channel planes; nothing is padded to
  * 8 or 16 channels, which is where libraries built on channel blocks lose on the 4 and 8 channels of partial-channel
  * supernets. Rank 2 [n,c] and rank 1 [n] are the same with h = w = 1 (and c = 1). DENSE values are plain C order.
  *
- * * Lanes beyond n in the last group hold finite numbers of no meaning in forward values and are ZERO in every
+ * Lanes beyond n in the last group hold finite numbers of no meaning in forward values and are ZERO in every
  * gradient: each gradient kernel that is not linear in dy through zero (batch norm, cross-entropy) masks them, and
  * every sum over the batch of forward values masks them (cel_cpu_lane_mask). A limit: second derivatives take
  * forward values as upstream gradients, whose missing lanes are not zero; they need n to be a multiple of 16 here
  * (any n on `ref`).
  *
- * * Work is split into tasks by group, or by group and channel (never by number of threads), and partial sums are
+ * Work is split into tasks by group, or by group and channel (never by number of threads), and partial sums are
  * added in task order: the same bytes on any number of threads. Kernels are written once in NAME.isa.c with the
  * native vector type of lanes.h and compiled for each CPU level; the backend picks the best the machine has, or the
  * one that CELLAR_ISA=base|avx2|avx512 names. */
