@@ -8,6 +8,7 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "engine/graph/graph.h"
+#include "engine/op/stage.h"
 
 typedef enum cel_mode { CEL_MODE_TRAIN, CEL_MODE_EVAL } cel_mode;
 
@@ -29,7 +30,8 @@ typedef struct cel_kernel_args {
     cel_mode mode;
     uint64_t seed, step; /* dropout: cel_rng_at(seed, op->scope, step, ...) */
     cel_pool *pool;
-    void *work; /* work_bytes of scratch, 64-byte aligned, undefined content */
+    void *work;             /* work_bytes of scratch, 64-byte aligned, undefined content */
+    cel_stage_clock *clock; /* by worker; NULL: nobody wants to know the stages */
 } cel_kernel_args;
 
 typedef void cel_kernel_fn(const cel_kernel_args *a);

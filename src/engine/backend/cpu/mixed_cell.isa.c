@@ -68,6 +68,9 @@ static bool row_has(const cell *q, int row, cel_mix_kind kind) {
 }
 static int row_of(int src, int dest) { return dest * (dest - 1) / 2 + src; }
 static int taps_of(const cel_mixed_conv *c) { return c->kernel * c->kernel; }
+/* What a convolution of a group takes, forward or by one of its gradients; bytes of so many of a group's mixed planes. */
+static double conv_flops(const cell *q, int taps) { return 2.0 * q->ca * q->ca * taps * (double)q->x.plane; }
+static double plane_bytes(const cell *q, int channels) { return (double)channels * (double)q->x.plane * sizeof(float); }
 
 /* ---- Passes over planes ---- */
 
@@ -194,14 +197,16 @@ typedef struct {
     float *scratch;
     size_t worker_floats;
     int at; /* the node of this phase */
+    cel_stage_clock *clock;
 } forward;
 
-static void combine(const forward *f, int group, float *temp, float *line) {
+static void combine(const forward *f, int group, int worker, float *temp, float *line) {
     const cell *q = &f->q;
     int dest = f->at;
     size_t plane = q->x.plane, base = (size_t)group * q->x.group, zbase = (size_t)group * plane * (size_t)q->ca;
     float *y = f->node[dest] + base;
     float through = 0;
+    int read = 0;
     if (q->attr->straight_through)
         for (int src = 0; src < dest; src++)
             for (int col = 0, row = row_of(src, dest); col < q->attr->n_cols; col++)
@@ -221,6 +226,7 @@ static void combine(const forward *f, int group, float *temp, float *line) {
                 t[n++] = (term){f->z[i] + zbase + (size_t)b * plane, f->coef[2 * i * q->ca + b]};
                 shift += f->coef[(2 * i + 1) * q->ca + b];
             }
+        read += n + n_pool + (q->k - 1) * dest;
         float *out = y + (size_t)(b * q->k) * plane;
         linear_combination(t, n, shift, out, plane);
         if (n_pool) {
@@ -234,9 +240,10 @@ static void combine(const forward *f, int group, float *temp, float *line) {
             linear_combination(pass, dest, 0, y + (size_t)(b * q->k + g) * plane, plane);
         }
     }
+    cel_stage_end(f->clock, worker, CEL_STAGE_NODE_SUM, 2.0 * read * (double)plane, plane_bytes(q, read + q->x.c));
 }
 
-static void convolve(const forward *f, int group, float *padded) {
+static void convolve(const forward *f, int group, int worker, float *padded) {
     const cell *q = &f->q;
     int src = f->at;
     bool any = false;
@@ -244,6 +251,7 @@ static void convolve(const forward *f, int group, float *padded) {
     if (!any) return;
     cel_pad_planes(f->node_in[src] + (size_t)group * q->x.group, (ptrdiff_t)q->x.plane, q->ca, q->x.h, q->x.w, 1, 1, 1,
                    1, true, padded);
+    cel_stage_end(f->clock, worker, CEL_STAGE_PAD, 0, plane_bytes(q, 2 * q->ca));
     for (int i = 0; i < q->m; i++) {
         if (q->conv[i].src != src || !q->conv_on[i]) continue;
         int taps = taps_of(&q->conv[i]);
@@ -264,11 +272,14 @@ static void convolve(const forward *f, int group, float *padded) {
                             CEL_LANES,
                             false};
         cel_conv_run(&job, padded, f->w[i], z);
+        cel_stage_end(f->clock, worker, taps == 9 ? CEL_STAGE_CONV3 : CEL_STAGE_CONV1, conv_flops(q, taps),
+                      plane_bytes(q, 2 * q->ca));
         if (f->mode == CEL_MODE_TRAIN || q->attr->bn.use_batch)
             for (int c = 0; c < q->ca; c++)
                 plane_moments(z + (size_t)c * q->x.plane, &q->x, group,
                               f->moments +
                                   3 * (((size_t)group * (size_t)q->m + (size_t)i) * (size_t)q->ca + (size_t)c));
+        cel_stage_end(f->clock, worker, CEL_STAGE_STATISTICS, 3.0 * q->ca * (double)q->x.plane, plane_bytes(q, q->ca));
     }
 }
 
@@ -276,8 +287,9 @@ static void forward_task(void *ctx, int group, int worker) {
     const forward *f = ctx;
     float *scratch = f->scratch + (size_t)worker * f->worker_floats;
     float *temp = scratch + (size_t)f->q.ca * (size_t)f->q.padded_plane, *line = temp + f->q.x.plane;
-    if (f->at > 0) combine(f, group, temp, line);
-    if (f->at < f->q.last) convolve(f, group, scratch);
+    cel_stage_begin(f->clock, worker);
+    if (f->at > 0) combine(f, group, worker, temp, line);
+    if (f->at < f->q.last) convolve(f, group, worker, scratch);
 }
 
 /* Statistics of the convolutions of one source node: merged over the groups in order (Chan, Golub and LeVeque 1983). */
@@ -333,7 +345,7 @@ size_t CEL_ISA_FN(cel_cpu_mixed_cell_work)(const cel_graph *g, const cel_op *op,
 }
 
 void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
-    forward f = {.mode = a->mode};
+    forward f = {.mode = a->mode, .clock = a->clock};
     cell *q = &f.q;
     cell_init(q, a->op->attr, a->in[0].shape);
     cell_bind(q, a, a->in[1].data);
@@ -372,15 +384,17 @@ typedef struct {
     float *scratch;
     size_t worker_floats;
     int at;
+    cel_stage_clock *clock;
 } backward;
 
 /* (1) the sums of node `dest`. */
-static void reduce(const backward *f, int dest, int group, float *temp, float *line) {
+static void reduce(const backward *f, int dest, int group, int worker, float *temp, float *line) {
     const cell *q = &f->q;
     size_t plane = q->x.plane, base = (size_t)group * q->x.group, zbase = (size_t)group * plane * (size_t)q->ca;
     double *s = f->sums + (size_t)group * f->sum_count, *dots = s + q->ca, *skip = dots + q->m * q->ca,
            *pool = skip + CEL_MIX_MAX_ROWS;
     bool any_pool = false;
+    int read = q->ca;
     for (int src = 0; src < dest; src++) {
         int row = row_of(src, dest);
         skip[row] = pool[row] = 0;
@@ -390,8 +404,10 @@ static void reduce(const backward *f, int dest, int group, float *temp, float *l
         const float *d = f->d_in[dest] + base + (size_t)(b * q->k) * plane;
         s[b] = plane_sum(d, plane);
         for (int i = 0; i < q->m; i++)
-            if (q->conv[i].dest == dest && q->conv_on[i])
+            if (q->conv[i].dest == dest && q->conv_on[i]) {
                 dots[i * q->ca + b] = plane_dot(d, f->z[i] + zbase + (size_t)b * plane, f->stat[i][b], plane);
+                read++;
+            }
         if (!f->want_dweights) continue;
         if (any_pool) { /* sum d pool(x) = sum pool^T(d) x */
             float *spread = temp + plane;
@@ -405,8 +421,10 @@ static void reduce(const backward *f, int dest, int group, float *temp, float *l
             const float *x = f->node[src] + base + (size_t)b * plane;
             if (row_has(q, row, CEL_MIX_SKIP)) skip[row] += plane_dot(d, x, 0, plane);
             if (row_has(q, row, CEL_MIX_POOL)) pool[row] += plane_dot(temp, x, 0, plane);
+            read += row_has(q, row, CEL_MIX_SKIP) || row_has(q, row, CEL_MIX_POOL);
         }
     }
+    cel_stage_end(f->clock, worker, CEL_STAGE_GRAD_SUMS, 2.0 * read * (double)plane, plane_bytes(q, read));
 }
 
 /* dz of convolution i into the padded scratch (its border is zero already). */
@@ -446,17 +464,19 @@ static void clear_border(const cell *q, float *padded) {
 }
 
 /* (2) the gradient of source node `src` and of the weights of its convolutions. */
-static void spread(const backward *f, int src, int group, float *scratch) {
+static void spread(const backward *f, int src, int group, int worker, float *scratch) {
     const cell *q = &f->q;
     size_t plane = q->x.plane, base = (size_t)group * q->x.group, padded = (size_t)q->ca * (size_t)q->padded_plane;
     float *dz = scratch, *x_padded = dz + padded, *dr = x_padded + (f->want_dw ? padded : 0),
           *temp = dr + (size_t)q->ca * plane, *line = temp + 2 * plane;
     bool dx = f->d[src] != NULL, first = true, x_ready = false;
+    int passed = 0;
     for (int i = 0; i < q->m; i++) {
         if (q->conv[i].src != src || !q->conv_on[i] || (!dx && !f->dw[i])) continue;
         int taps = taps_of(&q->conv[i]);
         if (first) clear_border(q, dz);
         make_dz(f, i, group, dz);
+        cel_stage_end(f->clock, worker, CEL_STAGE_GRAD_CONV, 4.0 * q->ca * (double)plane, plane_bytes(q, 3 * q->ca));
         if (dx) {
             cel_conv_job job = {q->ca,
                                 q->ca,
@@ -474,11 +494,14 @@ static void spread(const backward *f, int src, int group, float *scratch) {
                                 CEL_LANES,
                                 !first};
             cel_conv_run(&job, dz, f->w[i], dr);
+            cel_stage_end(f->clock, worker, taps == 9 ? CEL_STAGE_DATA3 : CEL_STAGE_DATA1, conv_flops(q, taps),
+                          plane_bytes(q, 2 * q->ca));
         }
         if (f->dw[i]) {
             if (!x_ready)
                 cel_pad_planes(f->node[src] + base, (ptrdiff_t)plane, q->ca, q->x.h, q->x.w, 1, 1, 1, 1, true,
                                x_padded);
+            if (!x_ready) cel_stage_end(f->clock, worker, CEL_STAGE_PAD, 0, plane_bytes(q, 2 * q->ca));
             x_ready = true;
             cel_dw_job job = {q->ca,
                               q->ca,
@@ -495,6 +518,8 @@ static void spread(const backward *f, int src, int group, float *scratch) {
                               taps};
             cel_dw_run(&job, x_padded, dz + (q->wp + 1) * CEL_LANES,
                        f->part + (size_t)group * f->dw_at[q->m] + f->dw_at[i]);
+            cel_stage_end(f->clock, worker, taps == 9 ? CEL_STAGE_WEIGHT3 : CEL_STAGE_WEIGHT1, conv_flops(q, taps),
+                          plane_bytes(q, 2 * q->ca));
         }
         first = false;
     }
@@ -508,6 +533,7 @@ static void spread(const backward *f, int src, int group, float *scratch) {
             if (row_has(q, row, CEL_MIX_SKIP)) t[n++] = (term){d, row_weight(q, row, CEL_MIX_SKIP)};
             if (row_has(q, row, CEL_MIX_POOL)) pool[n_pool++] = (term){d, row_weight(q, row, CEL_MIX_POOL)};
         }
+        passed += n + n_pool + (q->k - 1) * (q->last - src) + (first ? 0 : 2);
         float *out = f->d[src] + base + (size_t)b * plane;
         linear_combination(t, n, 0, out, plane);
         if (n_pool) {
@@ -526,14 +552,16 @@ static void spread(const backward *f, int src, int group, float *scratch) {
             linear_combination(t, q->last - src, 0, f->d[src] + base + (size_t)(g * q->ca + b) * plane, plane);
         }
     }
+    cel_stage_end(f->clock, worker, CEL_STAGE_NODE_GRAD, 2.0 * passed * (double)plane, plane_bytes(q, passed + q->x.c));
 }
 
 static void backward_task(void *ctx, int group, int worker) {
     const backward *f = ctx;
     float *scratch = f->scratch + (size_t)worker * f->worker_floats;
     float *temp = scratch + (size_t)f->q.ca * ((f->want_dw ? 2 : 1) * (size_t)f->q.padded_plane + f->q.x.plane);
-    if (f->at < f->q.last) spread(f, f->at, group, scratch);
-    if (f->at > 0) reduce(f, f->at, group, temp, temp + 2 * f->q.x.plane);
+    cel_stage_begin(f->clock, worker);
+    if (f->at < f->q.last) spread(f, f->at, group, worker, scratch);
+    if (f->at > 0) reduce(f, f->at, group, worker, temp, temp + 2 * f->q.x.plane);
 }
 
 static double total(const backward *f, size_t index) {
@@ -628,7 +656,7 @@ size_t CEL_ISA_FN(cel_cpu_mixed_cell_grad_work)(const cel_graph *g, const cel_op
 }
 
 void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
-    backward f = {.batch_stats = a->mode == CEL_MODE_TRAIN};
+    backward f = {.batch_stats = a->mode == CEL_MODE_TRAIN, .clock = a->clock};
     cell *q = &f.q;
     cell_init(q, a->op->attr, a->in[1].shape);
     cell_bind(q, a, a->in[2].data);

@@ -1,0 +1,53 @@
+/* Where the time of a kernel goes that does many things in one: between the stages of a task, its worker tells the clock
+ * what it has just done. */
+#ifndef CEL_ENGINE_STAGE_H
+#define CEL_ENGINE_STAGE_H
+#include "base/file.h"
+
+#define CEL_STAGES(X)                                                                                                  \
+    X(NODE_SUM, "sum of a node's terms")                                                                               \
+    X(PAD, "ReLU and padding")                                                                                         \
+    X(CONV3, "convolution 3x3")                                                                                        \
+    X(CONV1, "convolution 1x1")                                                                                        \
+    X(STATISTICS, "batch norm statistics")                                                                             \
+    X(GRAD_SUMS, "sums of batch norm and edge weights")                                                                \
+    X(GRAD_CONV, "gradient of a convolution's output")                                                                 \
+    X(DATA3, "data gradient 3x3")                                                                                      \
+    X(DATA1, "data gradient 1x1")                                                                                      \
+    X(WEIGHT3, "weight gradient 3x3")                                                                                  \
+    X(WEIGHT1, "weight gradient 1x1")                                                                                  \
+    X(NODE_GRAD, "sum of a node's gradient")
+
+typedef enum cel_stage {
+#define X(name, text) CEL_STAGE_##name,
+    CEL_STAGES(X)
+#undef X
+        CEL_STAGE_COUNT
+} cel_stage;
+
+typedef struct cel_stage_time {
+    double seconds, flops, bytes; /* of all workers together */
+} cel_stage_time;
+
+/* One a worker, so that none waits for another's cache line. */
+typedef struct cel_stage_clock {
+    double since;
+    cel_stage_time stage[CEL_STAGE_COUNT];
+    char apart[64];
+} cel_stage_clock;
+
+/* `clock` is cel_kernel_args' (an array by worker); NULL, the usual, costs a test. A task begins with cel_stage_begin and ends
+ * each stage with cel_stage_end: floating-point operations it did, and bytes it read and wrote, wherever they were. */
+static inline void cel_stage_begin(cel_stage_clock *clock, int worker) {
+    if (clock) clock[worker].since = cel_clock_s();
+}
+static inline void cel_stage_end(cel_stage_clock *clock, int worker, cel_stage stage, double flops, double bytes) {
+    if (!clock) return;
+    cel_stage_clock *c = &clock[worker];
+    double now = cel_clock_s();
+    c->stage[stage].seconds += now - c->since;
+    c->stage[stage].flops += flops;
+    c->stage[stage].bytes += bytes;
+    c->since = now;
+}
+#endif
