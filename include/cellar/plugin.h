@@ -36,16 +36,17 @@ typedef struct cel_choices {
 /* ---- methods ---- */
 
 typedef enum cel_phase {
-    CEL_PHASE_ARCH,   /* architecture half-step: the gradient moves the distribution */
+    CEL_PHASE_ARCH, /* architecture half-step: the gradient moves the distribution. In a single-level search: the one pass of a step */
     CEL_PHASE_WEIGHT, /* weight half-step */
-    CEL_PHASE_VALID   /* a forward pass for validation */
+    CEL_PHASE_VALID,  /* a forward pass for validation */
+    CEL_PHASE_REWARD /* after an epoch of weight steps: a forward pass of a draw, on a fresh batch of the architecture's images */
 } cel_phase;
 
 /* Where the search is. Epochs and stages count from 0. */
 typedef struct cel_at {
     cel_phase phase;
     int epoch, n_epochs, stage;
-    int64_t step;         /* in this epoch */
+    int64_t step;         /* in this epoch; CEL_PHASE_REWARD: number of the pass */
     int draw;             /* of a half-step that averages several draws, 0 .. draws-1 */
     const double *replay; /* n_entries: take this draw instead of drawing (tests, repetition); NULL otherwise */
 } cel_at;
@@ -59,8 +60,10 @@ typedef struct cel_policy {
     const void *conf; /* the method's settings */
     void *state;
     uint64_t seed;
-    uint8_t *live; /* n_entries: 1 while an entry is a candidate. Part of the saved state */
-    int n_params;  /* length of a gradient; n_entries unless init sets it */
+    uint8_t *
+        live; /* n_entries: 1 while an entry is a candidate. Part of the saved state. `step` and `epoch` may clear entries (an edge
+                      is fixed early), at least one a choice stays; `sample` leaves out the others from then on */
+    int n_params; /* length of a gradient; n_entries unless init sets it */
     struct cel_policy_store *store;
 } cel_policy;
 
@@ -77,12 +80,20 @@ typedef struct cel_feedback {
     double loss, accuracy; /* of the batch; accuracy 0..1 */
 } cel_feedback;
 
+/* bilevel: a step is an architecture half-step on one batch and a weight half-step on another. single: one pass on one batch gives
+ * both gradients, at the same draw; then both move. */
+typedef enum cel_levels { CEL_LEVELS_BILEVEL, CEL_LEVELS_SINGLE } cel_levels;
+
 /* Functions marked optional may be NULL. */
 struct cel_method {
     const char *name, *title, *paper; /* "drnas", "DrNAS", "arXiv:2006.10355" */
     const struct cel_opt *opts;       /* settings; optional */
     size_t conf_size, state_size;
     bool straight_through; /* the network adds the zero weights of entries that are off, so that they get a gradient */
+    bool score_function;   /* `gradient` is not the chain rule through the weights: no second order */
+    bool
+        edge_norm; /* search.edge_norm unless the recipe says otherwise: each weight times its edge's share (policy.h) */
+    cel_levels levels; /* search.levels unless the recipe says otherwise */
     /* Declares tensors and starts the distribution. */
     cel_status (*init)(cel_policy *policy);
     /* One draw: weights (zeroed before) for every live entry. gates comes equal to live; an entry whose gate is set to 0 is not computed
@@ -91,9 +102,17 @@ struct cel_method {
     /* d loss / d parameters of the last draw (n_params numbers, zeroed before). Optional: a method without it never has an architecture
      * half-step. */
     void (*gradient)(cel_policy *policy, const cel_at *at, const cel_feedback *feedback, double *grad);
-    /* Moves the distribution: grad and grad2 are the means over the half-step's draws of the gradient and of its square. What does not
+    /* Moves the distribution (with `gradient` or not at all): grad and grad2 are the means over the half-step's draws of the gradient and of its square. What does not
      * depend on a batch (regularisers) belongs here. */
     void (*step)(cel_policy *policy, const cel_at *at, const double *grad, const double *grad2);
+    /* Methods that learn from rewards, after each epoch of weight steps and forward only (a controller). rollouts: passes an epoch; each
+     * asks `sample` for a draw (CEL_PHASE_REWARD, at->step = 0 .. rollouts-1), runs it in evaluation mode on a fresh batch of the
+     * architecture's images, and hands loss and accuracy to `reward` (dweights is NULL). The method adds up and moves itself when it
+     * likes: what it holds between two passes is declared state. Both or neither; optional. They rest while the stage warms up. */
+    int (*rollouts)(const cel_policy *policy);
+    void (*reward)(cel_policy *policy, const cel_at *at, const cel_feedback *feedback);
+    /* The end of an epoch in which the architecture was not at rest, before the epoch is recorded (at->phase means nothing). Optional. */
+    void (*epoch)(cel_policy *policy, const cel_at *at);
     /* The regulariser's present value, for tests of its gradient: a search records the loss without it. Optional: 0. */
     double (*penalty)(const cel_policy *policy);
     /* The present learning rate, for the record. Optional. */
@@ -102,7 +121,7 @@ struct cel_method {
     int (*draws)(const cel_policy *policy);
     /* The mean of the distribution: each choice's live entries sum to 1, others are 0. */
     void (*mean)(const cel_policy *policy, double *mean);
-    /* What the genotype is derived from (largest live entry of each choice). Optional: the mean. */
+    /* What the genotype is derived from (largest live entry of each choice); not negative. Optional: the mean. */
     void (*scores)(const cel_policy *policy, double *scores);
     /* Parameters to report, positive for live entries ("concentration"), the largest live one of each choice being the
      * genotype's: the record of an epoch must say how its cell came to be. Optional: the mean. */

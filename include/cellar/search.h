@@ -29,7 +29,7 @@ enum { CEL_SEARCH_TABLES = 3 };
 typedef struct cel_search_epoch {
     int epoch, n_epochs, stage, n_stages, k, ops_kept;
     double train_loss, train_acc;
-    bool has_valid; /* false: the architecture rested and search.validate is off */
+    bool has_valid; /* false: the architecture met no images of its own and search.validate is off */
     double valid_loss, valid_acc;
     double lr, arch_lr; /* at the epoch's start */
     bool arch_active;
@@ -62,7 +62,7 @@ typedef struct cel_search_epoch {
 
 typedef struct cel_search_progress {
     int epoch, n_epochs, stage, n_stages;
-    int64_t step, n_steps; /* of the epoch, done and in all */
+    int64_t step, n_steps; /* of the epoch, done and in all: the weights' and then the method's own passes */
     double done;           /* of the whole search, 0..1 */
     double loss, accuracy; /* of the weight steps of this epoch so far */
     bool arch_active;
@@ -97,6 +97,12 @@ cel_status cel_search_genotype(const cel_search *search, cel_genotype *out);
 /* What there is to say of that genotype: of *out genotype, text, hash, cost, index, n_tables and table are set, the
  * rest is 0. */
 cel_status cel_search_found(const cel_search *search, cel_search_epoch *out);
+
+/* What the shared weights say of one architecture, or of any weights of the operations (n_entries): loss and accuracy (percent) over n
+ * batches of the architecture's images, in index order from batch `first` on (counted around), not augmented, in evaluation mode.
+ * Nothing of the search moves. CEL_CONFIG when there are fewer than n batches. */
+cel_status cel_search_one_shot(cel_search *search, const double *weights, int first, int n, double *loss,
+                               double *accuracy);
 
 /* Of the present stage. */
 typedef struct cel_search_info {

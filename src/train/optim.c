@@ -53,7 +53,7 @@ typedef struct task {
     const cel_sgd *sgd;
     float factor;
     float *param, *buffer;
-    const float *grad;
+    const float *grad, *from;
 } task;
 
 static double squares(const float *x, size_t n) {
@@ -114,6 +114,43 @@ void cel_sgd_step(const cel_sgd *sgd, const cel_pieces *pieces, double factor, f
                   float *buffer, cel_pool *pool) {
     task t = {.pieces = pieces, .sgd = sgd, .factor = (float)factor, .param = param, .grad = grad, .buffer = buffer};
     cel_pool_run(pool, n_tasks(pieces), sgd_task, &t);
+}
+
+static void unroll_task(void *ctx, int number, int worker) {
+    const task *t = ctx;
+    (void)worker;
+    const float mu = (float)t->sgd->momentum, decay = (float)t->sgd->weight_decay, xi = t->factor;
+    int end = (number + 1) * PIECES_A_TASK;
+    for (int i = number * PIECES_A_TASK; i < end && i < t->pieces->n_active; i++) {
+        const cel_piece *piece = &t->pieces->all[t->pieces->active[i]];
+        float *restrict x = t->param + piece->first;
+        const float *restrict b = t->from + piece->first, *restrict grad = t->grad + piece->first;
+        for (size_t k = 0; k < piece->count; k++) x[k] -= xi * (mu * b[k] + grad[k] + decay * x[k]);
+    }
+}
+
+void cel_pieces_unroll(const cel_pieces *pieces, const cel_sgd *sgd, double xi, float *param, const float *grad,
+                       const float *buffer, cel_pool *pool) {
+    task t = {.pieces = pieces, .sgd = sgd, .factor = (float)xi, .param = param, .grad = grad, .from = buffer};
+    cel_pool_run(pool, n_tasks(pieces), unroll_task, &t);
+}
+
+static void shift_task(void *ctx, int number, int worker) {
+    const task *t = ctx;
+    (void)worker;
+    int end = (number + 1) * PIECES_A_TASK;
+    for (int i = number * PIECES_A_TASK; i < end && i < t->pieces->n_active; i++) {
+        const cel_piece *piece = &t->pieces->all[t->pieces->active[i]];
+        float *restrict to = t->param + piece->first;
+        const float *restrict from = t->from + piece->first, *restrict direction = t->grad + piece->first;
+        for (size_t k = 0; k < piece->count; k++) to[k] = from[k] + t->factor * direction[k];
+    }
+}
+
+void cel_pieces_shift(const cel_pieces *pieces, const float *from, float by, const float *direction, float *to,
+                      cel_pool *pool) {
+    task t = {.pieces = pieces, .factor = by, .param = to, .grad = direction, .from = from};
+    cel_pool_run(pool, n_tasks(pieces), shift_task, &t);
 }
 
 void cel_adam_step(const cel_adam *adam, double lr, int64_t t, int n, const uint8_t *live, double *x,

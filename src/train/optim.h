@@ -35,6 +35,14 @@ typedef struct cel_sgd {
 void cel_sgd_step(const cel_sgd *sgd, const cel_pieces *pieces, double factor, float *param, const float *grad,
                   float *buffer, cel_pool *pool);
 
+/* One step looked ahead, the momentum staying as it is: param <- param - xi * (momentum * buffer + grad + weight_decay * param)
+ * over the active pieces (DARTS, arXiv:1806.09055, eq. 7 with the optimiser's momentum and decay, as in its authors' code: no Nesterov). */
+void cel_pieces_unroll(const cel_pieces *pieces, const cel_sgd *sgd, double xi, float *param, const float *grad,
+                       const float *buffer, cel_pool *pool);
+/* to = from + by * direction over the active pieces. */
+void cel_pieces_shift(const cel_pieces *pieces, const float *from, float by, const float *direction, float *to,
+                      cel_pool *pool);
+
 typedef struct cel_adam {
     double beta1, beta2, eps, weight_decay;
 } cel_adam;

@@ -22,10 +22,29 @@ cel_status cel_policy_save(cel_policy *policy, cel_state *state);
 /* Clears all but the `keep` largest of each choice's live entries (ties: the first), in live and in `values`. For prune. */
 cel_status cel_policy_keep(cel_policy *policy, int keep, double *values);
 
+/* Edge normalisation (PC-DARTS, arXiv:1907.05737, eq. 3), beside any method: the weights of a choice are the method's times the choice's
+ * share, the softmax of one parameter a choice over the choices that lead into the same node of the same cell. These
+ * parameters start at 1e-3 N(0, 1) and move by Adam in every architecture step; they follow the method's in gradients. To be called once
+ * before the first draw. */
+typedef struct cel_edge_conf {
+    double lr, weight_decay;
+} cel_edge_conf;
+cel_status cel_policy_normalise_edges(cel_policy *policy, const cel_edge_conf *conf);
+/* The shares, one a choice; 1 without edge normalisation. */
+void cel_policy_shares(const cel_policy *policy, double *shares);
+
+/* Length of a gradient: the method's n_params and the edges'. */
+int cel_policy_n_grad(const cel_policy *policy);
 /* One draw of a half-step: weights and gates (n_entries each). */
 void cel_policy_sample(cel_policy *policy, const cel_at *at, double *weights, uint8_t *gates);
-/* The gradient of the last draw by the parameters, n_params numbers. */
+/* The gradient of the last draw by the parameters, cel_policy_n_grad numbers. */
 void cel_policy_gradient(cel_policy *policy, const cel_at *at, const cel_feedback *feedback, double *grad);
+/* Moves everything: cel_policy_n_grad numbers each, see cel_method.step. */
+void cel_policy_step(cel_policy *policy, const cel_at *at, const double *grad, const double *grad2);
+/* The mean weights of the network, shares included. */
+void cel_policy_mean(const cel_policy *policy, double *weights);
+/* Passes after an epoch, see cel_method.rollouts; 0 of most methods. */
+int cel_policy_rollouts(const cel_policy *policy);
 double cel_policy_penalty(const cel_policy *policy);
 int cel_policy_draws(const cel_policy *policy);
 void cel_policy_scores(const cel_policy *policy, double *scores);

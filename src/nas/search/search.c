@@ -34,11 +34,12 @@ struct cel_search {
     cel_loader *loader[2], *valid_loader;
     cel_policy *policy;
     cel_supernet *net;
-    int64_t n_steps;
+    int64_t n_steps, n_rollouts; /* an epoch's; its position counts on from one to the other */
     int n_epochs;
 
     /* Saved. */
     int64_t epoch, step, stage; /* what comes next; stage is that of `net` */
+    uint8_t *built;             /* n_entries: what `net` has, which is what was live when it was made */
     int64_t stream[2][2];       /* the loaders' next (epoch, batch) */
     cel_meter train, valid;
     double norm_sum;
@@ -67,15 +68,16 @@ static cel_status make_net(cel_search *s, cel_supernet **out) {
                               .space_conf = settings->space_conf,
                               .shape = s->shape,
                               .form = {.k = stage_of(s)->k,
-                                       .live = s->policy->live,
+                                       .live = s->built,
                                        .fused = settings->search.fused,
                                        .straight_through = settings->method->straight_through},
                               .backend = s->backend,
                               .pool = s->pool,
                               .seed = (uint64_t)settings->search.seed,
                               .clip_arch = settings->train.clip_arch,
-                              .validate = settings->search.validate};
-    return cel_supernet_create(&conf, s->policy->n_params, out);
+                              .single_level = cel_settings_levels(settings) == CEL_LEVELS_SINGLE,
+                              .second_order = settings->search.order == CEL_SEARCH_SECOND};
+    return cel_supernet_create(&conf, cel_policy_n_grad(s->policy), out);
 }
 
 /* Prunes, builds the next network and carries everything over. */
@@ -84,6 +86,7 @@ static cel_status next_stage(cel_search *s, int stage) {
     int keep = cel_settings_ops(s->settings, stage);
     s->stage = stage;
     if (keep < cel_settings_ops(s->settings, stage - 1)) CEL_TRY(s->policy->method->prune(s->policy, keep));
+    memcpy(s->built, s->policy->live, (size_t)s->policy->choices->n_entries);
     CEL_TRY(make_net(s, &net));
     cel_widen_seed seed = {.seed = (uint64_t)s->settings->search.seed, .stage = stage};
     cel_status status = cel_supernet_carry(s->net, net, cel_widen_draw_random, &seed);
@@ -96,32 +99,50 @@ static cel_status next_stage(cel_search *s, int stage) {
     return CEL_OK;
 }
 
+static cel_status open_loader(const cel_search *s, const char *name, int part, cel_order order,
+                              const cel_augment *augment, cel_loader **out) {
+    cel_loader_conf conf = {.name = name,
+                            .seed = (uint64_t)s->settings->search.seed,
+                            .data = s->data,
+                            .part = s->split.part,
+                            .index = s->split.index[part],
+                            .n_index = s->split.n[part],
+                            .batch = s->settings->train.batch,
+                            .order = order,
+                            .drop_last = true,
+                            .augment = *augment};
+    return cel_loader_create(&conf, out);
+}
+
+static cel_status open_valid_loader(cel_search *s) {
+    return open_loader(s, "valid", ARCH, CEL_ORDER_FIXED, &(cel_augment){0}, &s->valid_loader);
+}
+
 static cel_status open_loaders(cel_search *s) {
     const cel_settings *settings = s->settings;
-    cel_loader_conf conf = {
-        .seed = (uint64_t)settings->search.seed,
-        .data = s->data,
-        .part = s->split.part,
-        .batch = settings->train.batch,
-        .drop_last = true,
-        .augment = {.pad = settings->data.pad, .flip = settings->data.flip, .cutout = settings->data.cutout}};
-    conf.name = "weights";
-    conf.index = s->split.index[WEIGHTS];
-    conf.n_index = s->split.n[WEIGHTS];
-    conf.order = CEL_ORDER_SHUFFLE;
-    CEL_TRY(cel_loader_create(&conf, &s->loader[WEIGHTS]));
-    conf.name = "arch";
-    conf.index = s->split.index[ARCH];
-    conf.n_index = s->split.n[ARCH];
-    conf.order = CEL_ORDER_FRESH;
-    CEL_TRY(cel_loader_create(&conf, &s->loader[ARCH]));
-    if (settings->search.validate) {
-        conf.name = "valid";
-        conf.order = CEL_ORDER_FIXED;
-        conf.augment = (cel_augment){0};
-        CEL_TRY(cel_loader_create(&conf, &s->valid_loader));
-    }
+    cel_augment augment = {.pad = settings->data.pad, .flip = settings->data.flip, .cutout = settings->data.cutout};
+    CEL_TRY(open_loader(s, "weights", WEIGHTS, CEL_ORDER_SHUFFLE, &augment, &s->loader[WEIGHTS]));
+    CEL_TRY(open_loader(s, "arch", ARCH, CEL_ORDER_FRESH, &augment, &s->loader[ARCH]));
     s->n_steps = cel_loader_batches(s->loader[WEIGHTS]);
+    return settings->search.validate ? open_valid_loader(s) : CEL_OK;
+}
+
+static cel_status create_policy(cel_search *s) {
+    const cel_settings *settings = s->settings;
+    CEL_TRY(cel_policy_create(settings->method, settings->space->choices(), settings->method_conf,
+                              (uint64_t)settings->search.seed, &s->policy));
+    if (cel_settings_levels(settings) == CEL_LEVELS_SINGLE && cel_policy_draws(s->policy) != 1)
+        return CEL_FAIL(CEL_CONFIG, "method.draws: %d, but a single-level search has one draw a step: take 1",
+                        cel_policy_draws(s->policy));
+    if (cel_settings_edge_norm(settings)) {
+        double lr = settings->search.edge_lr;
+        if (lr == 0 && settings->method->lr) lr = settings->method->lr(s->policy);
+        if (lr == 0)
+            return CEL_FAIL(CEL_CONFIG, "search.edge_lr: 0, and %s has no learning rate to take over: give one",
+                            settings->method->name);
+        CEL_TRY(cel_policy_normalise_edges(s->policy, &(cel_edge_conf){lr, settings->search.edge_weight_decay}));
+    }
+    s->n_rollouts = cel_policy_rollouts(s->policy);
     return CEL_OK;
 }
 
@@ -149,12 +170,13 @@ static cel_status create(cel_search *s, int threads) {
             return CEL_FAIL(CEL_CONFIG, "train.batch: %d, but the %s' split has only %d images", settings->train.batch,
                             i == WEIGHTS ? "weights" : "architecture", s->split.n[i]);
     CEL_TRY(open_loaders(s));
-    CEL_TRY(cel_policy_create(settings->method, settings->space->choices(), settings->method_conf,
-                              (uint64_t)settings->search.seed, &s->policy));
+    CEL_TRY(create_policy(s));
     size_t n = (size_t)s->policy->choices->n_entries;
     CEL_ALLOC(s->concentration, n);
     CEL_ALLOC(s->scores, n);
     CEL_ALLOC(s->sampled, (size_t)settings->search.sampled + 1);
+    CEL_ALLOC(s->built, n);
+    memcpy(s->built, s->policy->live, n);
     return make_net(s, &s->net);
 }
 
@@ -187,6 +209,7 @@ void cel_search_destroy(cel_search *s) {
     cel_free(s->concentration);
     cel_free(s->scores);
     cel_free(s->sampled);
+    cel_free(s->built);
     cel_free(s);
 }
 
@@ -201,9 +224,14 @@ static cel_status list_fixed(cel_search *s, cel_state *state) {
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->train, 1, (int64_t[]){3}, "search.train_meter"));
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->valid, 1, (int64_t[]){3}, "search.valid_meter"));
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->norm_sum, 0, NULL, "search.norm_sum"));
+    CEL_TRY(
+        cel_state_add(state, CEL_STATE_U8, s->built, 1, (int64_t[]){s->policy->choices->n_entries}, "search.built"));
     return cel_policy_save(s->policy, state);
 }
 _Static_assert(sizeof(cel_meter) == 3 * sizeof(double), "a meter is saved as three numbers");
+
+/* Steps of an epoch: those of the weights, then the method's passes. */
+static int64_t epoch_steps(const cel_search *s) { return s->n_steps + s->n_rollouts; }
 
 static cel_status save(cel_search *s, const cel_search_observer *observer, bool epoch_end) {
     if (!observer->save) return CEL_OK;
@@ -211,27 +239,31 @@ static cel_status save(cel_search *s, const cel_search_observer *observer, bool 
     for (int i = 0; i < 2; i++) cel_loader_tell(s->loader[i], &s->stream[i][0], &s->stream[i][1]);
     cel_status status = list_fixed(s, &state);
     if (status == CEL_OK) status = cel_supernet_save(s->net, &state);
-    if (status == CEL_OK) status = observer->save(observer->ctx, s->epoch * s->n_steps + s->step, epoch_end, &state);
+    if (status == CEL_OK)
+        status = observer->save(observer->ctx, s->epoch * epoch_steps(s) + s->step, epoch_end, &state);
     cel_state_fini(&state);
     s->saved_at_s = cel_clock_s();
     return status;
 }
 
 static cel_status check_position(const cel_search *s) {
-    if (s->epoch < 0 || s->epoch > s->n_epochs || s->step < 0 || s->step >= s->n_steps || s->stage < 0 ||
+    if (s->epoch < 0 || s->epoch > s->n_epochs || s->step < 0 || s->step >= epoch_steps(s) || s->stage < 0 ||
         s->stage >= s->settings->search.n_stages)
         return CEL_FAIL(
             CEL_FORMAT,
             "checkpoint: epoch %lld, step %lld, stage %lld do not fit a search of %d epochs of %lld steps in %d "
             "stages: it was written with another recipe or other data",
-            (long long)s->epoch, (long long)s->step, (long long)s->stage, s->n_epochs, (long long)s->n_steps,
+            (long long)s->epoch, (long long)s->step, (long long)s->stage, s->n_epochs, (long long)epoch_steps(s),
             s->settings->search.n_stages);
     const cel_choices *choices = s->policy->choices;
     for (int c = 0; c < choices->n; c++) {
         int live = 0;
-        for (int i = 0; i < choices->choice[c].n; i++) {
-            uint8_t on = s->policy->live[choices->choice[c].first + i];
+        for (int i = choices->choice[c].first; i < choices->choice[c].first + choices->choice[c].n; i++) {
+            uint8_t on = s->policy->live[i];
             if (on > 1) return CEL_FAIL(CEL_FORMAT, "checkpoint: policy.live holds %d, expected 0 or 1", on);
+            if (s->built[i] > 1 || on > s->built[i])
+                return CEL_FAIL(CEL_FORMAT, "checkpoint: search.built holds %d where policy.live holds %d", s->built[i],
+                                on);
             live += on;
         }
         if (!live)
@@ -339,13 +371,22 @@ cel_status cel_search_found(const cel_search *s, cel_search_epoch *out) {
 }
 
 static bool arch_active(const cel_search *s, int first) {
-    return s->settings->method->gradient && s->epoch - first >= stage_of(s)->warmup;
+    const cel_method *method = s->settings->method;
+    return (method->gradient || method->reward) && s->epoch - first >= stage_of(s)->warmup;
+}
+
+/* Does a weight step come with an architecture half-step on images of its own? */
+static bool has_arch_step(const cel_search *s, bool active) {
+    return active && s->settings->method->gradient && cel_settings_levels(s->settings) == CEL_LEVELS_BILEVEL;
 }
 
 /* Images that went through the network since step `from` of the epoch, which is at its end. */
 static int64_t images_since(const cel_search *s, int64_t from, bool active) {
-    int64_t passes = (s->n_steps - from) * (active ? 1 + cel_policy_draws(s->policy) : 1);
-    if (s->valid_loader) passes += cel_loader_batches(s->valid_loader);
+    int64_t passes_a_draw = s->settings->search.order == CEL_SEARCH_SECOND ? 4 : 1;
+    int64_t passes_a_step = 1 + (has_arch_step(s, active) ? passes_a_draw * cel_policy_draws(s->policy) : 0);
+    int64_t passes = from < s->n_steps ? (s->n_steps - from) * passes_a_step : 0;
+    if (active) passes += from < s->n_steps ? s->n_rollouts : epoch_steps(s) - from;
+    if (s->settings->search.validate) passes += cel_loader_batches(s->valid_loader);
     return passes * s->settings->train.batch;
 }
 
@@ -386,23 +427,57 @@ cel_status cel_search_genotype(const cel_search *s, cel_genotype *out) {
 
 /* ---- the loop ---- */
 
+/* The architecture's half; `train`: the batch of the weights' half that follows. */
+static cel_status arch_step(cel_search *s, cel_at at, const cel_sgd *sgd, const cel_batch *train) {
+    const cel_search_conf *search = &s->settings->search;
+    cel_half_step half;
+    cel_batch batch;
+    at.phase = CEL_PHASE_ARCH;
+    cel_loader_next(s->loader[ARCH], &batch);
+    if (search->order == CEL_SEARCH_SECOND) {
+        cel_supernet_batch of_weights = {train->images, train->labels}, own = {batch.images, batch.labels};
+        double xi = search->xi > 0 ? search->xi : sgd->lr;
+        CEL_TRY(cel_supernet_unrolled_step(s->net, s->policy, &at, sgd, xi, &of_weights, &own, &half));
+    } else {
+        CEL_TRY(cel_supernet_arch_step(s->net, s->policy, &at, batch.images, batch.labels, &half));
+    }
+    if (!search->validate) cel_meter_add(&s->valid, half.loss, half.correct, batch.n);
+    return CEL_OK;
+}
+
 static cel_status one_step(cel_search *s, int first) {
     const cel_train_conf *train = &s->settings->train;
     cel_at at = {.epoch = (int)s->epoch, .n_epochs = s->n_epochs, .stage = (int)s->stage, .step = s->step};
+    cel_sgd sgd = {learning_rate(s, first), train->momentum, train->weight_decay, train->nesterov};
+    bool active = arch_active(s, first) && s->settings->method->gradient;
     cel_half_step half;
     cel_batch batch;
-    if (arch_active(s, first)) {
-        at.phase = CEL_PHASE_ARCH;
-        cel_loader_next(s->loader[ARCH], &batch);
-        CEL_TRY(cel_supernet_arch_step(s->net, s->policy, &at, batch.images, batch.labels, &half));
-        if (!s->settings->search.validate) cel_meter_add(&s->valid, half.loss, half.correct, batch.n);
-    }
-    at.phase = CEL_PHASE_WEIGHT;
-    cel_sgd sgd = {learning_rate(s, first), train->momentum, train->weight_decay, train->nesterov};
     cel_loader_next(s->loader[WEIGHTS], &batch);
-    CEL_TRY(cel_supernet_weight_step(s->net, s->policy, &at, &sgd, train->clip, batch.images, batch.labels, &half));
+    if (has_arch_step(s, active)) CEL_TRY(arch_step(s, at, &sgd, &batch));
+    if (active && cel_settings_levels(s->settings) == CEL_LEVELS_SINGLE) {
+        at.phase = CEL_PHASE_ARCH;
+        CEL_TRY(cel_supernet_single_step(s->net, s->policy, &at, &sgd, train->clip, batch.images, batch.labels, &half));
+    } else {
+        at.phase = CEL_PHASE_WEIGHT;
+        CEL_TRY(cel_supernet_weight_step(s->net, s->policy, &at, &sgd, train->clip, batch.images, batch.labels, &half));
+    }
     cel_meter_add(&s->train, half.loss, half.correct, batch.n);
     s->norm_sum += half.norm;
+    return CEL_OK;
+}
+
+/* A pass after the weights' steps, from whose reward the method learns. */
+static cel_status one_rollout(cel_search *s) {
+    cel_at at = {.phase = CEL_PHASE_REWARD,
+                 .epoch = (int)s->epoch,
+                 .n_epochs = s->n_epochs,
+                 .stage = (int)s->stage,
+                 .step = s->step - s->n_steps};
+    cel_half_step half;
+    cel_batch batch;
+    cel_loader_next(s->loader[ARCH], &batch);
+    CEL_TRY(cel_supernet_rollout(s->net, s->policy, &at, batch.images, batch.labels, &half));
+    if (!s->settings->search.validate) cel_meter_add(&s->valid, half.loss, half.correct, batch.n);
     return CEL_OK;
 }
 
@@ -420,15 +495,36 @@ static cel_status validate(cel_search *s) {
     return CEL_OK;
 }
 
+cel_status cel_search_one_shot(cel_search *s, const double *weights, int first, int n, double *loss, double *accuracy) {
+    cel_at at = {.phase = CEL_PHASE_VALID, .epoch = (int)s->epoch, .n_epochs = s->n_epochs, .stage = (int)s->stage};
+    cel_meter meter = {0};
+    if (!s->valid_loader) CEL_TRY(open_valid_loader(s));
+    int all = cel_loader_batches(s->valid_loader);
+    if (first < 0 || n < 1 || n > all)
+        return CEL_FAIL(CEL_CONFIG, "%d validation batches from number %d on, but there are %d", n, first, all);
+    for (int i = 0; i < n; i++) {
+        cel_half_step half;
+        cel_batch batch;
+        at.step = (first + i) % all;
+        CEL_TRY(cel_loader_seek(s->valid_loader, 0, at.step));
+        cel_loader_next(s->valid_loader, &batch);
+        CEL_TRY(cel_supernet_evaluate(s->net, weights, &at, batch.images, batch.labels, &half));
+        cel_meter_add(&meter, half.loss, half.correct, batch.n);
+    }
+    *loss = cel_meter_loss(&meter);
+    *accuracy = cel_meter_accuracy(&meter);
+    return CEL_OK;
+}
+
 static bool stop_asked(cel_search *s, const cel_search_observer *observer, bool active) {
     if (!observer->step) return false;
-    double steps = (double)s->n_steps;
+    double steps = (double)epoch_steps(s);
     cel_search_progress p = {.epoch = (int)s->epoch,
                              .n_epochs = s->n_epochs,
                              .stage = (int)s->stage,
                              .n_stages = s->settings->search.n_stages,
                              .step = s->step,
-                             .n_steps = s->n_steps,
+                             .n_steps = epoch_steps(s),
                              .done = ((double)s->epoch + (double)s->step / steps) / s->n_epochs,
                              .loss = cel_meter_loss(&s->train),
                              .accuracy = cel_meter_accuracy(&s->train),
@@ -439,7 +535,7 @@ static bool stop_asked(cel_search *s, const cel_search_observer *observer, bool 
 static cel_status interrupted(const cel_search *s) {
     return CEL_FAIL(CEL_INTERRUPTED,
                     "interrupted in epoch %lld at step %lld of %lld; the checkpoint is written, go on with --resume",
-                    (long long)s->epoch, (long long)s->step, (long long)s->n_steps);
+                    (long long)s->epoch, (long long)s->step, (long long)epoch_steps(s));
 }
 
 static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, bool *stop) {
@@ -447,18 +543,24 @@ static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, 
     double start = cel_clock_s(), every = s->settings->search.checkpoint_s;
     int64_t from = s->step;
     if (stage != s->stage) CEL_TRY(next_stage(s, stage));
-    while (s->step < s->n_steps) {
-        CEL_TRY(one_step(s, first));
+    bool active = arch_active(s, first);
+    int64_t n = active ? epoch_steps(s) : s->n_steps;
+    while (s->step < n) {
+        CEL_TRY(s->step < s->n_steps ? one_step(s, first) : one_rollout(s));
         s->step++;
-        *stop = stop_asked(s, observer, arch_active(s, first)) || *stop;
-        if (s->step == s->n_steps) break;
+        *stop = stop_asked(s, observer, active) || *stop;
+        if (s->step == n) break;
         if (*stop) {
             CEL_TRY(save(s, observer, false));
             return interrupted(s);
         }
         if (every > 0 && cel_clock_s() - s->saved_at_s >= every) CEL_TRY(save(s, observer, false));
     }
-    if (s->valid_loader) CEL_TRY(validate(s));
+    if (s->settings->search.validate) CEL_TRY(validate(s));
+    if (active && s->policy->method->epoch) {
+        cel_at at = {.epoch = (int)s->epoch, .n_epochs = s->n_epochs, .stage = (int)s->stage};
+        s->policy->method->epoch(s->policy, &at);
+    }
     s->step = 0;
     CEL_TRY(record(s, observer, first, from, cel_clock_s() - start));
     s->train = s->valid = (cel_meter){0};

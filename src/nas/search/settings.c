@@ -13,12 +13,32 @@ static const cel_opt stage_opts[] = {
     CEL_INT(cel_search_stage, warmup, 0, 0, 100000, "first epochs of the stage in which the architecture rests"),
     CEL_OPTS_END};
 
+static const char *const levels_names[] = {"method", "bilevel", "single", NULL};
+static const char *const order_names[] = {"first", "second", NULL};
+static const char *const edge_norm_names[] = {"method", "off", "on", NULL};
+
 const cel_opt cel_search_opts[] = {
     CEL_TEXT(cel_search_conf, method, "drnas", "search method"),
     CEL_TEXT(cel_search_conf, space, "nb201", "search space"),
     CEL_LONG(cel_search_conf, seed, 1, 0, INT64_MAX, "seed of everything random"),
     CEL_LIST(cel_search_conf, stages, n_stages, stage_opts,
              "progressive stages, one after another; channels widen (k falls) and operations are pruned between them"),
+    CEL_ENUM(cel_search_conf, levels, CEL_SEARCH_LEVELS_METHOD, levels_names,
+             "bilevel: the architecture and the weights step on images of their own; single: one pass on the weights' "
+             "images "
+             "moves both; method: as the method's paper has it"),
+    CEL_ENUM(cel_search_conf, order, CEL_SEARCH_FIRST, order_names,
+             "second: the architecture's gradient looks through one step of the weights (DARTS, eq. 7), at about five "
+             "passes "
+             "instead of two a step"),
+    CEL_REAL(cel_search_conf, xi, 0, 0, 100, "second order: length of that step; 0: the present learning rate"),
+    CEL_ENUM(
+        cel_search_conf, edge_norm, CEL_SEARCH_EDGES_METHOD, edge_norm_names,
+        "edge normalisation (PC-DARTS): the edges into a node share one softmax, which multiplies their operations' "
+        "weights; method: as the method's paper has it"),
+    CEL_REAL(cel_search_conf, edge_lr, 0, 0, 10,
+             "learning rate of the edges' parameters (Adam, betas 0.5 and 0.999); 0: the method's"),
+    CEL_REAL(cel_search_conf, edge_weight_decay, 1e-3, 0, 10, "L2 decay of the edges' parameters"),
     CEL_INT(cel_search_conf, sampled, 100, 0, 100000,
             "architectures drawn from the distribution each epoch, to record their accuracies in the benchmark table"),
     CEL_BOOL(cel_search_conf, validate, false,
@@ -135,6 +155,48 @@ int cel_settings_ops(const cel_settings *settings, int stage) {
     return ops < most ? ops : most;
 }
 
+cel_levels cel_settings_levels(const cel_settings *settings) {
+    if (settings->search.levels == CEL_SEARCH_LEVELS_METHOD) return settings->method->levels;
+    return settings->search.levels == CEL_SEARCH_SINGLE ? CEL_LEVELS_SINGLE : CEL_LEVELS_BILEVEL;
+}
+
+bool cel_settings_edge_norm(const cel_settings *settings) {
+    if (settings->search.edge_norm == CEL_SEARCH_EDGES_METHOD) return settings->method->edge_norm;
+    return settings->search.edge_norm == CEL_SEARCH_EDGES_ON;
+}
+
+/* Which parts go with which methods. */
+static cel_status check_parts(const cel_settings *settings) {
+    const cel_search_conf *search = &settings->search;
+    const cel_method *method = settings->method;
+    bool single = cel_settings_levels(settings) == CEL_LEVELS_SINGLE, second = search->order == CEL_SEARCH_SECOND;
+    if (single && !method->gradient)
+        return CEL_FAIL(CEL_CONFIG, "search.levels: single, but %s takes no gradient by the architecture: leave it out",
+                        method->name);
+    if (cel_settings_edge_norm(settings) && !method->gradient)
+        return CEL_FAIL(CEL_CONFIG, "search.edge_norm: on, but %s takes no gradient by the architecture: leave it out",
+                        method->name);
+    if (second && !method->gradient)
+        return CEL_FAIL(CEL_CONFIG, "search.order: second, but %s takes no gradient by the architecture: leave it out",
+                        method->name);
+    if (second && method->score_function)
+        return CEL_FAIL(
+            CEL_CONFIG,
+            "search.order: second, but the gradient of %s is a score function's, not one through the weights "
+            "of the operations: take first",
+            method->name);
+    if (second && single)
+        return CEL_FAIL(
+            CEL_CONFIG,
+            "search.order: second looks from the weights' images at the architecture's, but search.levels is "
+            "single%s: take order: first or levels: bilevel",
+            search->levels == CEL_SEARCH_LEVELS_METHOD ? " (the method's own)" : "");
+    if (search->xi > 0 && !second)
+        return CEL_FAIL(CEL_CONFIG, "search.xi: %g, but search.order is first: take order: second or leave xi out",
+                        search->xi);
+    return CEL_OK;
+}
+
 cel_status cel_settings_check(const cel_settings *settings, const cel_net_shape *shape) {
     const cel_search_conf *search = &settings->search;
     if (search->n_stages < 1)
@@ -166,6 +228,7 @@ cel_status cel_settings_check(const cel_settings *settings, const cel_net_shape 
         if (status != CEL_OK) return cel_status_prefix(status, "search.stages.%d", s);
         epochs += stage->epochs;
     }
+    CEL_TRY(check_parts(settings));
     if (epochs > 100000)
         return CEL_FAIL(CEL_CONFIG, "search.stages: %lld epochs in all, at most 100000", (long long)epochs);
     if (settings->train.lr_min > settings->train.lr)

@@ -19,9 +19,18 @@ typedef struct cel_search_conf {
     int64_t seed;
     cel_search_stage stages[CEL_SEARCH_MAX_STAGES];
     int n_stages, sampled;
+    int levels, order, edge_norm; /* cel_search_levels, cel_search_order, cel_search_edge_norm */
+    double xi, edge_lr, edge_weight_decay;
     bool validate, fused;
     double checkpoint_s;
 } cel_search_conf;
+typedef enum cel_search_levels { CEL_SEARCH_LEVELS_METHOD, CEL_SEARCH_BILEVEL, CEL_SEARCH_SINGLE } cel_search_levels;
+typedef enum cel_search_order { CEL_SEARCH_FIRST, CEL_SEARCH_SECOND } cel_search_order;
+typedef enum cel_search_edge_norm {
+    CEL_SEARCH_EDGES_METHOD,
+    CEL_SEARCH_EDGES_OFF,
+    CEL_SEARCH_EDGES_ON
+} cel_search_edge_norm;
 
 typedef struct cel_train_conf {
     int batch;
@@ -62,4 +71,7 @@ int cel_settings_epochs(const cel_settings *settings);
 int cel_settings_stage(const cel_settings *settings, int epoch, int *first);
 /* Operations that a stage keeps on each edge (all = the most that a choice has). */
 int cel_settings_ops(const cel_settings *settings, int stage);
+/* What the recipe says, else the method. */
+cel_levels cel_settings_levels(const cel_settings *settings);
+bool cel_settings_edge_norm(const cel_settings *settings);
 #endif

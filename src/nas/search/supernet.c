@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const phase_names[] = {"architecture step", "weight step", "validation"};
+static const char *const phase_names[] = {"architecture step", "weight step", "validation", "controller's pass"};
 
 /* The graph, its gradient and the programs. */
 static cel_status build(cel_supernet *net, const cel_supernet_conf *conf) {
@@ -15,7 +15,10 @@ static cel_status build(cel_supernet *net, const cel_supernet_conf *conf) {
     CEL_ALLOC(wrt, (size_t)g->n_values + CEL_NET_MAX_GROUPS);
     grads = cel_alloc((size_t)g->n_values + 2 + CEL_NET_MAX_GROUPS, sizeof *grads);
     cel_status status = CEL_OK;
-    if (!grads) status = CEL_FAIL(CEL_NOMEM, "out of memory: the supernet's gradient");
+    if (!grads) {
+        cel_free(wrt);
+        return CEL_FAIL(CEL_NOMEM, "out of memory: the supernet's gradient");
+    }
     for (int v = 0; v < g->n_values; v++)
         if (g->value[v].role == CEL_PARAM) wrt[n++] = v;
     for (int i = 0; i < net->net.n_groups; i++) wrt[n + i] = net->net.group[i].weights;
@@ -28,13 +31,18 @@ static cel_status build(cel_supernet *net, const cel_supernet_conf *conf) {
         memcpy(arch + 2, net->dweights, (size_t)net->net.n_groups * sizeof *arch);
         status = cel_exec_add_program(net->exec, CEL_MODE_TRAIN, arch, 2 + net->net.n_groups, &net->arch_program);
     }
-    if (status == CEL_OK) {
-        int m = conf->clip_arch ? n + net->net.n_groups : n;
-        grads[m++] = net->net.loss;
-        grads[m++] = net->net.correct;
-        status = cel_exec_add_program(net->exec, CEL_MODE_TRAIN, grads, m, &net->weight_program);
+    bool both = conf->clip_arch || conf->single_level || conf->second_order;
+    grads[n + net->net.n_groups] = net->net.loss;
+    grads[n + net->net.n_groups + 1] = net->net.correct;
+    if (status == CEL_OK && both)
+        status = cel_exec_add_program(net->exec, CEL_MODE_TRAIN, grads, n + net->net.n_groups + 2, &net->both_program);
+    net->weight_program = net->both_program;
+    if (status == CEL_OK && !conf->clip_arch) {
+        grads[n] = net->net.loss;
+        grads[n + 1] = net->net.correct;
+        status = cel_exec_add_program(net->exec, CEL_MODE_TRAIN, grads, n + 2, &net->weight_program);
     }
-    if (status == CEL_OK && conf->validate)
+    if (status == CEL_OK)
         status = cel_exec_add_program(net->exec, CEL_MODE_EVAL, (cel_val[]){net->net.loss, net->net.correct}, 2,
                                       &net->valid_program);
     cel_free(wrt);
@@ -42,7 +50,7 @@ static cel_status build(cel_supernet *net, const cel_supernet_conf *conf) {
     return status;
 }
 
-static cel_status create(cel_supernet *net, const cel_supernet_conf *conf, int n_params) {
+static cel_status create(cel_supernet *net, const cel_supernet_conf *conf, int n_grad) {
     CEL_TRY(cel_graph_create(&net->graph));
     CEL_TRY(build(net, conf));
     CEL_TRY(cel_exec_prepare(net->exec, conf->seed));
@@ -53,7 +61,7 @@ static cel_status create(cel_supernet *net, const cel_supernet_conf *conf, int n
     net->momentum = cel_block_alloc(net->n_floats * sizeof(float) + 1);
     if (!net->momentum)
         return CEL_FAIL(CEL_NOMEM, "out of memory: %zu bytes of momentum", net->n_floats * sizeof(float));
-    size_t n = (size_t)net->n_entries, m = (size_t)(n_params > 0 ? n_params : 1);
+    size_t n = (size_t)net->n_entries, m = (size_t)(n_grad > 0 ? n_grad : 1);
     CEL_ALLOC(net->weights, n);
     CEL_ALLOC(net->dweights_now, n);
     CEL_ALLOC(net->group, n);
@@ -61,10 +69,17 @@ static cel_status create(cel_supernet *net, const cel_supernet_conf *conf, int n
     CEL_ALLOC(net->grad, m);
     CEL_ALLOC(net->mean, m);
     CEL_ALLOC(net->mean2, m);
+    if (!conf->second_order) return CEL_OK;
+    cel_exec_states(net->exec, &net->kept.n_states);
+    net->kept.params = cel_block_alloc(net->n_floats * sizeof(float) + 1);
+    net->kept.states = cel_block_alloc(net->kept.n_states * sizeof(float) + 1);
+    if (!net->kept.params || !net->kept.states)
+        return CEL_FAIL(CEL_NOMEM, "out of memory: %zu bytes of weights to unroll", net->n_floats * sizeof(float));
+    CEL_ALLOC(net->kept.dweights, n);
     return CEL_OK;
 }
 
-cel_status cel_supernet_create(const cel_supernet_conf *conf, int n_params, cel_supernet **out) {
+cel_status cel_supernet_create(const cel_supernet_conf *conf, int n_grad, cel_supernet **out) {
     cel_supernet *net;
     CEL_ALLOC(net, 1);
     net->space = conf->space;
@@ -73,7 +88,8 @@ cel_status cel_supernet_create(const cel_supernet_conf *conf, int n_params, cel_
     net->pool = conf->pool;
     net->clip_arch = conf->clip_arch;
     net->seed = conf->seed;
-    cel_status status = create(net, conf, n_params);
+    net->both_program = -1;
+    cel_status status = create(net, conf, n_grad);
     if (status != CEL_OK) {
         cel_supernet_destroy(net);
         return cel_status_pass(status, __FILE__, __LINE__);
@@ -86,6 +102,9 @@ void cel_supernet_destroy(cel_supernet *net) {
     if (!net) return;
     cel_pieces_fini(&net->pieces);
     if (net->momentum) cel_block_free(net->momentum, net->n_floats * sizeof(float) + 1);
+    if (net->kept.params) cel_block_free(net->kept.params, net->n_floats * sizeof(float) + 1);
+    if (net->kept.states) cel_block_free(net->kept.states, net->kept.n_states * sizeof(float) + 1);
+    cel_free(net->kept.dweights);
     cel_exec_destroy(net->exec);
     cel_graph_destroy(net->graph);
     cel_free(net->weights);
@@ -159,32 +178,109 @@ static void feed(cel_supernet *net, const cel_at *at, const float *images, const
     cel_exec_set_step(net->exec, cel_rng_u64(&rng), (uint64_t)at->draw);
 }
 
-/* The gradient by the method's parameters of the draw that was just run, into net->grad. */
-static void arch_gradient(cel_supernet *net, cel_policy *policy, const cel_at *at, double loss, double correct) {
-    memset(net->dweights_now, 0, (size_t)net->n_entries * sizeof *net->dweights_now);
+/* The gradient by the edge weights of the pass that was just run, n_entries numbers. */
+static void read_dweights(cel_supernet *net, double *dweights) {
+    memset(dweights, 0, (size_t)net->n_entries * sizeof *dweights);
     for (int i = 0; i < net->net.n_groups; i++) {
         int first = net->net.group[i].first;
         if (net->dweights[i] == CEL_NONE) continue;
         cel_exec_read(net->exec, net->dweights[i], net->group);
-        for (int e = 0; e < net->net.group[i].n; e++) net->dweights_now[first + e] = net->group[e];
+        for (int e = 0; e < net->net.group[i].n; e++) dweights[first + e] = net->group[e];
     }
+}
+
+static void draw(cel_supernet *net, cel_policy *policy, const cel_at *at) {
+    cel_policy_sample(policy, at, net->weights, net->gates);
+    set_weights(net, net->weights, net->gates);
+}
+
+/* From net->dweights_now to the gradient by what the policy learns, net->grad. */
+static void arch_gradient(cel_supernet *net, cel_policy *policy, const cel_at *at, double loss, double correct) {
     cel_feedback feedback = {.dweights = net->dweights_now, .loss = loss, .accuracy = correct / net->batch};
     cel_policy_gradient(policy, at, &feedback, net->grad);
 }
 
-cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const cel_at *where, const float *images,
-                                  const int32_t *labels, cel_half_step *out) {
+/* ---- second order ---- */
+
+typedef struct unroll {
+    const cel_sgd *sgd;
+    double xi;
+    const cel_supernet_batch *train;
+} unroll;
+
+/* The weights as they were plus `by` times the gradient block, where a weight runs. */
+static void shift_weights(cel_supernet *net, double by) {
+    size_t size;
+    float *params = cel_exec_params(net->exec, &size);
+    cel_pieces_shift(&net->pieces, net->kept.params, (float)by, cel_exec_grads(net->exec, &size), params, net->pool);
+}
+
+/* The implicit term: the difference of the training loss' gradients at w + R v and w - R v, v being the gradient block;
+ * xi / (2 R) times it is taken from net->dweights_now. */
+static cel_status implicit(cel_supernet *net, const cel_at *at, const unroll *u, const cel_supernet_batch *train) {
+    size_t size;
+    const float *v = cel_exec_grads(net->exec, &size);
+    double norm = sqrt(cel_pieces_squares(&net->pieces, v, net->pool)), loss, correct;
+    if (norm == 0) return CEL_OK;
+    const double r = 0.01 / norm;
+    feed(net, at, train->images, train->labels);
+    for (int side = 1; side >= -1; side -= 2) {
+        shift_weights(net, side * r);
+        CEL_TRY(run(net, at, net->arch_program, &loss, &correct));
+        read_dweights(net, net->kept.dweights);
+        for (int i = 0; i < net->n_entries; i++) net->dweights_now[i] -= side * u->xi / (2 * r) * net->kept.dweights[i];
+    }
+    return CEL_OK;
+}
+
+/* One draw's gradient by the edge weights after a step of the weights, into net->dweights_now. */
+static cel_status unrolled_gradient(cel_supernet *net, const cel_at *at, const unroll *u,
+                                    const cel_supernet_batch *valid, double *loss, double *correct) {
+    size_t size;
+    float *params = cel_exec_params(net->exec, &size);
+    const float *grads = cel_exec_grads(net->exec, &size);
+    feed(net, at, u->train->images, u->train->labels);
+    CEL_TRY(run(net, at, net->weight_program, loss, correct));
+    cel_pieces_unroll(&net->pieces, u->sgd, u->xi, params, grads, net->momentum, net->pool);
+    feed(net, at, valid->images, valid->labels);
+    CEL_TRY(run(net, at, net->both_program, loss, correct));
+    read_dweights(net, net->dweights_now);
+    return implicit(net, at, u, u->train);
+}
+
+static cel_status unrolled_draw(cel_supernet *net, const cel_at *at, const unroll *u, const cel_supernet_batch *valid,
+                                double *loss, double *correct) {
+    size_t size;
+    float *params = cel_exec_params(net->exec, &size), *states = cel_exec_states(net->exec, &size);
+    memcpy(net->kept.params, params, net->n_floats * sizeof *params);
+    memcpy(net->kept.states, states, net->kept.n_states * sizeof *states);
+    cel_pieces_select(&net->pieces, net->gates);
+    cel_status status = unrolled_gradient(net, at, u, valid, loss, correct);
+    memcpy(params, net->kept.params, net->n_floats * sizeof *params);
+    memcpy(states, net->kept.states, net->kept.n_states * sizeof *states);
+    return status;
+}
+
+/* ---- half-steps ---- */
+
+/* u: NULL for first order. */
+static cel_status arch_step(cel_supernet *net, cel_policy *policy, const cel_at *where, const unroll *u,
+                            const cel_supernet_batch *valid, cel_half_step *out) {
     cel_at at = *where;
-    int n = policy->n_params, draws = cel_policy_draws(policy);
+    int n = cel_policy_n_grad(policy), draws = cel_policy_draws(policy);
     *out = (cel_half_step){.loss = 0};
     memset(net->mean, 0, (size_t)n * sizeof *net->mean);
     memset(net->mean2, 0, (size_t)n * sizeof *net->mean2);
     for (at.draw = 0; at.draw < draws; at.draw++) {
         double loss, correct;
-        feed(net, &at, images, labels);
-        cel_policy_sample(policy, &at, net->weights, net->gates);
-        set_weights(net, net->weights, net->gates);
-        CEL_TRY(run(net, &at, net->arch_program, &loss, &correct));
+        draw(net, policy, &at);
+        if (u) {
+            CEL_TRY(unrolled_draw(net, &at, u, valid, &loss, &correct));
+        } else {
+            feed(net, &at, valid->images, valid->labels);
+            CEL_TRY(run(net, &at, net->arch_program, &loss, &correct));
+            read_dweights(net, net->dweights_now);
+        }
         arch_gradient(net, policy, &at, loss, correct);
         for (int i = 0; i < n; i++) {
             net->mean[i] += net->grad[i] / draws;
@@ -194,25 +290,31 @@ cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const c
         out->correct += correct / draws;
     }
     CEL_TRY(check_gradient(net, &at, n));
-    policy->method->step(policy, &at, net->mean, net->mean2);
+    cel_policy_step(policy, &at, net->mean, net->mean2);
     return CEL_OK;
 }
 
-cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
-                                    double clip, const float *images, const int32_t *labels, cel_half_step *out) {
-    *out = (cel_half_step){.loss = 0};
-    feed(net, at, images, labels);
-    cel_policy_sample(policy, at, net->weights, net->gates);
-    set_weights(net, net->weights, net->gates);
-    CEL_TRY(run(net, at, net->weight_program, &out->loss, &out->correct));
+cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
+                                  const int32_t *labels, cel_half_step *out) {
+    return arch_step(net, policy, at, NULL, &(cel_supernet_batch){images, labels}, out);
+}
+
+cel_status cel_supernet_unrolled_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
+                                      double xi, const cel_supernet_batch *train, const cel_supernet_batch *valid,
+                                      cel_half_step *out) {
+    return arch_step(net, policy, at, &(unroll){sgd, xi, train}, valid, out);
+}
+
+/* Clips and moves the weights by the gradients of the pass that was just run; the architecture's gradient, if it counts in the
+ * norm, is in net->grad. */
+static cel_status move_weights(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd, double clip,
+                               cel_half_step *out) {
     size_t size;
     const float *grads = cel_exec_grads(net->exec, &size);
     cel_pieces_select(&net->pieces, net->gates);
     double squares = cel_pieces_squares(&net->pieces, grads, net->pool), arch = 0;
-    if (net->clip_arch && policy->method->gradient) {
-        arch_gradient(net, policy, at, out->loss, out->correct);
-        for (int i = 0; i < policy->n_params; i++) arch += net->grad[i] * net->grad[i];
-    }
+    if (net->clip_arch && policy->method->gradient)
+        for (int i = 0; i < cel_policy_n_grad(policy); i++) arch += net->grad[i] * net->grad[i];
     out->norm_weights = sqrt(squares);
     out->norm = sqrt(squares + arch);
     if (!isfinite(out->norm))
@@ -225,11 +327,78 @@ cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const
     return CEL_OK;
 }
 
-cel_status cel_supernet_validate(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
-                                 const int32_t *labels, cel_half_step *out) {
+cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
+                                    double clip, const float *images, const int32_t *labels, cel_half_step *out) {
     *out = (cel_half_step){.loss = 0};
     feed(net, at, images, labels);
-    policy->method->mean(policy, net->weights);
-    set_weights(net, net->weights, policy->live);
+    draw(net, policy, at);
+    CEL_TRY(run(net, at, net->weight_program, &out->loss, &out->correct));
+    if (net->clip_arch && policy->method->gradient) {
+        read_dweights(net, net->dweights_now);
+        arch_gradient(net, policy, at, out->loss, out->correct);
+    }
+    return move_weights(net, policy, at, sgd, clip, out);
+}
+
+cel_status cel_supernet_single_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
+                                    double clip, const float *images, const int32_t *labels, cel_half_step *out) {
+    int n = cel_policy_n_grad(policy);
+    *out = (cel_half_step){.loss = 0};
+    feed(net, at, images, labels);
+    draw(net, policy, at);
+    CEL_TRY(run(net, at, net->both_program, &out->loss, &out->correct));
+    read_dweights(net, net->dweights_now);
+    arch_gradient(net, policy, at, out->loss, out->correct);
+    memcpy(net->mean, net->grad, (size_t)n * sizeof *net->grad);
+    CEL_TRY(check_gradient(net, at, n));
+    CEL_TRY(move_weights(net, policy, at, sgd, clip, out));
+    for (int i = 0; i < n; i++) net->mean2[i] = net->mean[i] * net->mean[i];
+    cel_policy_step(policy, at, net->mean, net->mean2);
+    return CEL_OK;
+}
+
+/* ---- passes that move nothing ---- */
+
+static cel_status evaluate(cel_supernet *net, const cel_at *at, const float *images, const int32_t *labels,
+                           cel_half_step *out) {
+    *out = (cel_half_step){.loss = 0};
+    feed(net, at, images, labels);
     return run(net, at, net->valid_program, &out->loss, &out->correct);
+}
+
+static void set_given(cel_supernet *net, const double *weights) {
+    memset(net->gates, 1, (size_t)net->n_entries);
+    set_weights(net, weights, net->gates);
+}
+
+cel_status cel_supernet_evaluate(cel_supernet *net, const double *weights, const cel_at *at, const float *images,
+                                 const int32_t *labels, cel_half_step *out) {
+    set_given(net, weights);
+    return evaluate(net, at, images, labels, out);
+}
+
+cel_status cel_supernet_validate(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
+                                 const int32_t *labels, cel_half_step *out) {
+    cel_policy_mean(policy, net->weights);
+    return cel_supernet_evaluate(net, net->weights, at, images, labels, out);
+}
+
+cel_status cel_supernet_rollout(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
+                                const int32_t *labels, cel_half_step *out) {
+    draw(net, policy, at);
+    CEL_TRY(evaluate(net, at, images, labels, out));
+    cel_feedback feedback = {.loss = out->loss, .accuracy = out->correct / net->batch};
+    policy->method->reward(policy, at, &feedback);
+    return CEL_OK;
+}
+
+cel_status cel_supernet_weights_gradient(cel_supernet *net, const double *weights, const cel_at *at,
+                                         const float *images, const int32_t *labels, double *dweights,
+                                         cel_half_step *out) {
+    *out = (cel_half_step){.loss = 0};
+    set_given(net, weights);
+    feed(net, at, images, labels);
+    CEL_TRY(run(net, at, net->arch_program, &out->loss, &out->correct));
+    read_dweights(net, dweights);
+    return CEL_OK;
 }

@@ -1,8 +1,9 @@
-/* The supernet of one progressive stage, ready to step: its graph, executor and programs, the weights' momentum, and the two
- * half-steps of bilevel search (DARTS, arXiv:1806.09055, first order; DrNAS, arXiv:2006.10355).
+/* The supernet of one progressive stage, ready to step: its graph, executor and programs, the weights' momentum, and the half-steps
+ * of bilevel search (DARTS, arXiv:1806.09055, first and second order; DrNAS, arXiv:2006.10355) or the one step of single-level search
+ * (SNAS, arXiv:1812.09926).
  *
  * Each half-step computes only what it uses: the architecture's the gradient by the edge weights and none by the network's, the weights'
- * the other way round (but for clip_arch). Nothing is allocated after creation. */
+ * the other way round (but for clip_arch and single-level steps). Nothing is allocated after creation. */
 #ifndef CEL_NAS_SUPERNET_H
 #define CEL_NAS_SUPERNET_H
 #include "engine/exec/exec.h"
@@ -18,8 +19,9 @@ typedef struct cel_supernet_conf {
     const cel_backend *backend;
     cel_pool *pool;
     uint64_t seed;
-    bool clip_arch; /* the weight half-step computes the architecture's gradient too, for the clipped norm */
-    bool validate;  /* there is a validation program */
+    bool clip_arch;    /* the weight half-step computes the architecture's gradient too, for the clipped norm */
+    bool single_level; /* there is cel_supernet_single_step */
+    bool second_order; /* there is cel_supernet_unrolled_step */
 } cel_supernet_conf;
 
 typedef struct cel_supernet {
@@ -31,17 +33,23 @@ typedef struct cel_supernet {
     int n_entries, batch;
     bool clip_arch;
     uint64_t seed;
-    int arch_program, weight_program, valid_program;
+    int arch_program, weight_program, both_program, valid_program; /* both: -1 unless something needs it */
     cel_val dweights[CEL_NET_MAX_GROUPS];
     cel_pieces pieces;
     float *momentum; /* laid out like the parameters */
     size_t n_floats;
-    double *weights, *dweights_now, *grad, *mean, *mean2; /* entries, entries, parameters of the method */
+    struct {
+        float *params, *states; /* second order: what the network had before it was unrolled */
+        double *dweights;       /* entries */
+        size_t n_states;
+    } kept;
+    double *weights, *dweights_now, *grad, *mean, *mean2; /* entries, entries, n_grad */
     float *group;
     uint8_t *gates;
 } cel_supernet;
 
-cel_status cel_supernet_create(const cel_supernet_conf *conf, int n_params, cel_supernet **out);
+/* n_grad: cel_policy_n_grad. */
+cel_status cel_supernet_create(const cel_supernet_conf *conf, int n_grad, cel_supernet **out);
 void cel_supernet_destroy(cel_supernet *net);
 /* Lists "weights.NAME", "momentum.NAME" and "statistics.NAME". */
 cel_status cel_supernet_save(cel_supernet *net, cel_state *state);
@@ -52,15 +60,45 @@ typedef struct cel_half_step {
     double norm;         /* weight half-step: norm that was clipped */
     double norm_weights; /* the same without the architecture's part */
 } cel_half_step;
-/* images: batch x channels x height x width, labels: batch. CEL_DIVERGED when a loss, norm or gradient is not finite:
- * nothing has moved then but the running statistics. */
+/* One batch: images batch x channels x height x width, labels batch. */
+typedef struct cel_supernet_batch {
+    const float *images;
+    const int32_t *labels;
+} cel_supernet_batch;
+
+/* Half-steps give CEL_DIVERGED when a loss, norm or gradient is not finite: nothing has moved then but the running statistics. */
 cel_status cel_supernet_arch_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
                                   const int32_t *labels, cel_half_step *out);
 cel_status cel_supernet_weight_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
                                     double clip, const float *images, const int32_t *labels, cel_half_step *out);
+/* The architecture half-step of second order (DARTS, eqs. 7 and 8): the gradient of the validation loss after one step of the weights,
+ * w' = w - xi (momentum * buffer + g + weight_decay * w), g = d L_train(w) / d w, as of the next weight half-step on `train`, without
+ * clipping and without Nesterov's look ahead. With v = d L_valid(w') / d w' and R = 0.01 / |v|,
+ *
+ *   d / d weights = d L_valid(w', weights) - xi (d L_train(w + R v, weights) - d L_train(w - R v, weights)) / (2 R),
+ *
+ * all at one draw, and the method's own gradient follows by the chain rule. Parameters that a draw does not use do not move.
+ * Weights and running statistics are afterwards what they were, bit by bit: none of the four passes leaves a trace in them. */
+cel_status cel_supernet_unrolled_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
+                                      double xi, const cel_supernet_batch *train, const cel_supernet_batch *valid,
+                                      cel_half_step *out);
+/* Single level: one draw (CEL_PHASE_ARCH) and one pass give the gradients of both; then the weights move, then the distribution. */
+cel_status cel_supernet_single_step(cel_supernet *net, cel_policy *policy, const cel_at *at, const cel_sgd *sgd,
+                                    double clip, const float *images, const int32_t *labels, cel_half_step *out);
 /* A forward pass in evaluation mode with the mean architecture weights. */
 cel_status cel_supernet_validate(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
                                  const int32_t *labels, cel_half_step *out);
+/* The same with given weights (n_entries), one architecture's for example: 1 for what it takes, 0 elsewhere. What has weight 0 is
+ * not computed. */
+cel_status cel_supernet_evaluate(cel_supernet *net, const double *weights, const cel_at *at, const float *images,
+                                 const int32_t *labels, cel_half_step *out);
+/* A pass of cel_method.rollouts: draws, evaluates, and hands loss and accuracy to the method. */
+cel_status cel_supernet_rollout(cel_supernet *net, cel_policy *policy, const cel_at *at, const float *images,
+                                const int32_t *labels, cel_half_step *out);
+/* d loss / d weights (n_entries) in training mode at given weights; the running statistics move. */
+cel_status cel_supernet_weights_gradient(cel_supernet *net, const double *weights, const cel_at *at,
+                                         const float *images, const int32_t *labels, double *dweights,
+                                         cel_half_step *out);
 
 /* Fills index[0..n-1] with channels 0 .. have-1 of `layer`, along its outputs or its inputs. */
 typedef void cel_widen_draw(void *ctx, const char *layer, bool in, int have, int32_t *index, int n);
