@@ -458,8 +458,8 @@ static void profile(void **state) {
     int convs = 0;
     for (int i = 0; i < n; i++) {
         flops += row[i].flops;
-        if (strcmp(row[i].op, "conv2d")) continue;
-        assert_int_equal(row[i].calls, strcmp(row[i].scope, "op0.conv") ? 2 : 1);
+        if (strcmp(row[i].op->def->name, "conv2d")) continue;
+        assert_int_equal(row[i].calls, strcmp(row[i].op->scope, "op0.conv") ? 2 : 1);
         assert_true(row[i].seconds > 0 && row[i].bytes == row[i].calls * 4.0 * (4 * 3 * 36 + 5 * 27 + 4 * 5 * 36));
         convs++;
     }

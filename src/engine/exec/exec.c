@@ -53,7 +53,8 @@ struct cel_exec {
     uint64_t seed, step;
     bool begun, prepared, poison, profiling;
     cel_profile_row *row;
-    int n_rows, *row_of; /* by operation */
+    int n_rows, *row_of;    /* by operation */
+    cel_stage_clock *clock; /* by worker */
 };
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -151,6 +152,7 @@ void cel_exec_destroy(cel_exec *e) {
     cel_free(e->gates);
     cel_free(e->row);
     cel_free(e->row_of);
+    cel_free(e->clock);
     cel_free(e);
 }
 
@@ -398,13 +400,14 @@ static cel_status bind_program(cel_exec *e, program *p) {
 static cel_status make_rows(cel_exec *e) {
     CEL_ALLOC(e->row_of, (size_t)e->g->n_ops);
     CEL_ALLOC(e->row, (size_t)e->g->n_ops);
+    CEL_ALLOC(e->clock, (size_t)cel_pool_threads(e->pool));
     for (int i = 0; i < e->g->n_ops; i++) e->row_of[i] = -1;
     for (int k = 0; k < e->n_programs; k++) {
         for (int i = 0; i < e->program[k].n_ops; i++) {
             int op = e->program[k].op[i];
             if (e->row_of[op] >= 0) continue;
             e->row_of[op] = e->n_rows;
-            e->row[e->n_rows++] = (cel_profile_row){.op = e->g->op[op].def->name, .scope = e->g->op[op].scope};
+            e->row[e->n_rows++] = (cel_profile_row){.op = &e->g->op[op]};
         }
     }
     return CEL_OK;
@@ -476,9 +479,21 @@ void cel_exec_set_step(cel_exec *e, uint64_t seed, uint64_t step) {
 
 static void count_call(cel_exec *e, const cel_kernel_args *a, int op, double seconds) {
     cel_profile_row *row = &e->row[e->row_of[op]];
+    double staged = 0;
     row->calls++;
     row->seconds += seconds;
-    if (a->op->def->flops) row->flops += a->op->def->flops(e->g, a->op, e->gates);
+    for (int w = 0; w < cel_pool_threads(e->pool); w++)
+        for (int s = 0; s < CEL_STAGE_COUNT; s++) {
+            const cel_stage_time *t = &e->clock[w].stage[s];
+            row->stage[s].seconds += t->seconds;
+            row->stage[s].flops += t->flops;
+            row->stage[s].bytes += t->bytes;
+            staged += t->flops;
+        }
+    if (staged > 0)
+        row->flops += staged;
+    else if (a->op->def->flops)
+        row->flops += a->op->def->flops(e->g, a->op, e->gates);
     for (int i = 0; i < a->n_in; i++)
         if (a->in[i].active) row->bytes += (double)e->backend->bytes(&e->g->value[a->op->in[i]]);
     for (int i = 0; i < a->n_out; i++)
@@ -492,7 +507,12 @@ static void run_op(cel_exec *e, program *p, int i) {
     a->seed = e->seed;
     a->step = e->step;
     if (e->poison) poison(e->work.data, e->work.bytes);
-    double began = e->profiling ? cel_clock_s() : 0;
+    double began = 0;
+    a->clock = e->profiling ? e->clock : NULL;
+    if (e->profiling) {
+        memset(e->clock, 0, (size_t)cel_pool_threads(e->pool) * sizeof *e->clock);
+        began = cel_clock_s();
+    }
     p->kernel[i]->run(a);
     if (e->profiling) count_call(e, a, p->op[i], cel_clock_s() - began);
 }
@@ -546,8 +566,7 @@ const cel_slot *cel_exec_state_slots(const cel_exec *e, int *n) {
 
 void cel_exec_profile(cel_exec *e, bool on) {
     assert(e->prepared);
-    for (int i = 0; on && i < e->n_rows; i++)
-        e->row[i] = (cel_profile_row){.op = e->row[i].op, .scope = e->row[i].scope};
+    for (int i = 0; on && i < e->n_rows; i++) e->row[i] = (cel_profile_row){.op = e->row[i].op};
     e->profiling = on;
 }
 

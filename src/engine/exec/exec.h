@@ -28,6 +28,9 @@ typedef struct cel_slot {
 
 /* graph and pool are borrowed and must outlive the executor. */
 cel_status cel_exec_create(const cel_graph *g, const cel_backend *backend, cel_pool *pool, cel_exec **out);
+/* One more executor of the same graph on the same backend that reads and writes the parameters and states of `owner`, which
+ * must be prepared before it and outlive it. Programs, inputs and temporaries are its own. */
+cel_status cel_exec_create_view(const cel_exec *owner, cel_pool *pool, cel_exec **out);
 void cel_exec_destroy(cel_exec *e);
 /* Adds a program that computes `targets` (CEL_NONE entries are ignored; targets stay readable until the next run).
  * Its number comes out by *program. Fails with CEL_UNSUPPORTED when the backend lacks a kernel, naming the operation. */
@@ -66,13 +69,14 @@ float *cel_exec_states(cel_exec *e, size_t *n);
 const cel_slot *cel_exec_param_slots(const cel_exec *e, int *n);
 const cel_slot *cel_exec_state_slots(const cel_exec *e, int *n);
 
-/* Time, bytes and FLOPs by operation since it was last switched on (costs two clock reads an operation); a row for each
- * operation of any program, with 0 calls for those that did not run. */
+/* Time, bytes and FLOPs by operation since it was last switched on (costs two clock reads an operation and one a stage of a
+ * kernel that has stages); a row for each operation of any program, with 0 calls for those that did not run. Bytes are
+ * those of its inputs and outputs. Of a kernel with stages the FLOPs are what its stages did. */
 typedef struct cel_profile_row {
-    const char *op;
-    const char *scope;
+    const cel_op *op;
     uint64_t calls;
     double seconds, flops, bytes;
+    cel_stage_time stage[CEL_STAGE_COUNT]; /* seconds of all threads together */
 } cel_profile_row;
 void cel_exec_profile(cel_exec *e, bool on);
 const cel_profile_row *cel_exec_profile_rows(const cel_exec *e, int *n);

@@ -19,6 +19,7 @@
 #ifndef CEL_ENGINE_CPU_H
 #define CEL_ENGINE_CPU_H
 #include "engine/backend/backend.h"
+#include "engine/backend/cpu/roof.h"
 
 enum { CEL_LANES = 16 };
 
@@ -39,11 +40,13 @@ static inline cel_cpu_dims cel_cpu_dims_of(cel_shape s) {
     return d;
 }
 
-/* Which levels there are: name and table of kernels; index 0 is `base`. */
+/* Which levels there are: name, table of kernels, and the loops that measure the level's ceilings; index 0 is `base`. */
 typedef struct cel_cpu_isa {
     const char *name;
     const cel_kernel *kernels;
     int n_kernels;
+    cel_roof_fma_fn *fma, *bf16;
+    cel_roof_triad_fn *triad;
 } cel_cpu_isa;
 /* The level in use (decided at first use from the machine and CELLAR_ISA). */
 const cel_cpu_isa *cel_cpu_isa_active(void);

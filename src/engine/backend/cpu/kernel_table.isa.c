@@ -11,5 +11,12 @@ static const cel_kernel table[] = {
 
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
+cel_roof_fma_fn CEL_ISA_FN(cel_cpu_roof_fma), CEL_ISA_FN(cel_cpu_roof_bf16);
+cel_roof_triad_fn CEL_ISA_FN(cel_cpu_roof_triad);
 extern const cel_cpu_isa CEL_ISA_FN(cel_cpu_isa);
-const cel_cpu_isa CEL_ISA_FN(cel_cpu_isa) = {TEXT(CEL_ISA), table, (int)(sizeof table / sizeof *table)};
+const cel_cpu_isa CEL_ISA_FN(cel_cpu_isa) = {.name = TEXT(CEL_ISA),
+                                             .kernels = table,
+                                             .n_kernels = (int)(sizeof table / sizeof *table),
+                                             .fma = CEL_ISA_FN(cel_cpu_roof_fma),
+                                             .bf16 = CEL_ISA_FN(cel_cpu_roof_bf16),
+                                             .triad = CEL_ISA_FN(cel_cpu_roof_triad)};
