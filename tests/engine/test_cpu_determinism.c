@@ -148,7 +148,26 @@ static cel_val conv3(cel_graph *g, int n) { return conv(g, n, 4, 8, 3, (cel_conv
 static cel_val conv1_half(cel_graph *g, int n) { return conv(g, n, 5, 3, 1, (cel_conv2d_attr){2, 0, 1, 1}); }
 static cel_val depthwise(cel_graph *g, int n) { return conv(g, n, 6, 6, 5, (cel_conv2d_attr){1, 4, 2, 6}); }
 
+/* Winograd's filtering: whole and half blocks of tiles, one band and several, paddings beside one. */
+static cel_val conv_even(cel_graph *g, int n, int c, int out, int h, int w, int pad) {
+    return cel_conv2d(g, image(g, "x", n, c, h, w),
+                      cel_graph_param(g, "weight", CEL_SHAPE(out, c, 3, 3), CEL_INIT_KAIMING),
+                      (cel_conv2d_attr){1, pad, 1, 1});
+}
+static cel_val conv3_even(cel_graph *g, int n) { return conv_even(g, n, 8, 12, 6, 10, 1); }
+static cel_val conv3_wide(cel_graph *g, int n) { return conv_even(g, n, 16, 20, 6, 32, 1); }
+static cel_val conv3_bands(cel_graph *g, int n) { return conv_even(g, n, 20, 16, 14, 6, 1); }
+static cel_val conv3_valid(cel_graph *g, int n) { return conv_even(g, n, 16, 16, 4, 8, 0); }
+static cel_val conv3_padded(cel_graph *g, int n) { return conv_even(g, n, 16, 16, 4, 6, 3); }
+static cel_val conv3_large(cel_graph *g, int n) { return conv_even(g, n, 16, 16, 2, 40, 1); }
+
 static const layer layers[] = {
+    {"conv 3, even", conv3_even, 0, CEL_MODE_TRAIN},
+    {"conv 3, wide", conv3_wide, 0, CEL_MODE_TRAIN},
+    {"conv 3, many bands", conv3_bands, 0, CEL_MODE_TRAIN},
+    {"conv 3, not padded", conv3_valid, 0, CEL_MODE_TRAIN},
+    {"conv 3, padded by 3", conv3_padded, 0, CEL_MODE_TRAIN},
+    {"conv 3, large", conv3_large, 0, CEL_MODE_TRAIN},
     {"conv 3", conv3, 0, CEL_MODE_TRAIN},
     {"conv 1/2", conv1_half, 0, CEL_MODE_TRAIN},
     {"depthwise dilated 5", depthwise, 0, CEL_MODE_TRAIN},

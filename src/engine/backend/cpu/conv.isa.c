@@ -1,7 +1,7 @@
 /* conv2d and its gradients: any kernel, stride, padding, dilation and number of groups. A task is a group of 16 images; the padded
- * input is the worker's scratch. */
-#include "engine/backend/cpu/conv_core.h"
+ * input is the worker's scratch. Dense 3x3 kernels of enough channels go through Winograd's filtering. */
 #include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/winograd.h"
 #include "engine/op/attr.h"
 
 typedef struct {
@@ -31,6 +31,29 @@ static size_t padded_floats(const geometry *q) {
     return (size_t)q->x.c * (size_t)(q->x.h + 2 * q->pad) * (size_t)(q->x.w + 2 * q->pad) * CEL_LANES;
 }
 
+/* A plain 3x3 convolution, whatever its padding. */
+static bool is_dense_3x3(const geometry *q) {
+    return q->kh == 3 && q->kw == 3 && q->stride == 1 && q->dilation == 1 && q->n_groups == 1;
+}
+
+/* The transformed weights of a job, filled by tasks of CEL_TILE_Q output channels. */
+typedef struct {
+    const cel_conv_job *job;
+    const float *w;
+    float *u;
+} transform;
+
+static void transform_task(void *ctx, int block, int worker) {
+    const transform *t = ctx;
+    (void)worker;
+    cel_wino_weights(t->job, t->w, block * CEL_TILE_Q, t->u);
+}
+
+static void transform_weights(cel_pool *pool, const cel_conv_job *job, const float *w, float *u) {
+    transform t = {job, w, u};
+    cel_pool_run(pool, job->n_co / CEL_TILE_Q, transform_task, &t);
+}
+
 /* A group's images with their border of zeros. */
 static const float *padded_input(const geometry *q, const float *x, int group, float *scratch) {
     x += (size_t)group * q->x.group;
@@ -43,35 +66,28 @@ static const float *padded_input(const geometry *q, const float *x, int group, f
 
 typedef struct {
     geometry q;
+    cel_conv_job job;
     const float *x, *w;
-    float *y, *scratch;
+    float *y, *u; /* u: transformed weights; NULL: direct */
+    float *scratch;
     size_t scratch_floats; /* a worker */
     cel_tap tap[CEL_CONV2D_MAX_TAPS];
 } forward;
 
+static bool forward_wino(const geometry *q) { return is_dense_3x3(q) && cel_wino_pays(q->gi, q->go, q->y.h, q->y.w); }
+
 static void forward_task(void *ctx, int group, int worker) {
     const forward *f = ctx;
     const geometry *q = &f->q;
-    const float *x = padded_input(q, f->x, group, f->scratch + (size_t)worker * f->scratch_floats);
-    ptrdiff_t row = (ptrdiff_t)(q->x.w + 2 * q->pad) * CEL_LANES, plane = (q->x.h + 2 * q->pad) * row;
-    cel_conv_job job = {q->gi,
-                        q->go,
-                        q->tap_floats,
-                        q->y.h,
-                        q->y.w,
-                        f->tap,
-                        plane,
-                        q->stride * row,
-                        (ptrdiff_t)q->stride * CEL_LANES,
-                        (ptrdiff_t)q->gi * q->tap_floats,
-                        q->tap_floats,
-                        (ptrdiff_t)q->y.plane,
-                        (ptrdiff_t)q->y.w * CEL_LANES,
-                        CEL_LANES,
-                        false};
+    float *scratch = f->scratch + (size_t)worker * f->scratch_floats, *y = f->y + (size_t)group * q->y.group;
+    const float *x = padded_input(q, f->x, group, scratch);
+    if (f->u) {
+        cel_wino_run(&f->job, x, f->u, y, scratch + padded_floats(q));
+        return;
+    }
     for (int k = 0; k < q->n_groups; k++)
-        cel_conv_run(&job, x + k * q->gi * plane, f->w + (ptrdiff_t)k * q->go * q->gi * q->tap_floats,
-                     f->y + (size_t)group * q->y.group + (size_t)(k * q->go) * q->y.plane);
+        cel_conv_run(&f->job, x + k * q->gi * f->job.x_ci, f->w + (ptrdiff_t)k * q->go * q->gi * q->tap_floats,
+                     y + (size_t)(k * q->go) * q->y.plane);
 }
 
 static void forward_taps(const geometry *q, cel_tap *tap) {
@@ -80,10 +96,15 @@ static void forward_taps(const geometry *q, cel_tap *tap) {
         tap[t] = (cel_tap){((ptrdiff_t)(t / q->kw * q->dilation) * wp + t % q->kw * q->dilation) * CEL_LANES, t};
 }
 
+static size_t forward_scratch(const geometry *q) {
+    return padded_floats(q) + (forward_wino(q) ? cel_wino_scratch_floats(q->gi, q->go) : 0);
+}
+
 size_t CEL_ISA_FN(cel_cpu_conv2d_work)(const cel_graph *g, const cel_op *op, int n_threads) {
     geometry q =
         geometry_of(g->value[op->in[0]].shape, g->value[op->in[1]].shape, g->value[op->out[0]].shape, op->attr);
-    return sizeof(float) * padded_floats(&q) * (size_t)n_threads;
+    return sizeof(float) *
+           (forward_scratch(&q) * (size_t)n_threads + (forward_wino(&q) ? cel_wino_weight_floats(q.gi, q.go) : 0));
 }
 
 void CEL_ISA_FN(cel_cpu_conv2d)(const cel_kernel_args *a) {
@@ -92,9 +113,29 @@ void CEL_ISA_FN(cel_cpu_conv2d)(const cel_kernel_args *a) {
                  .w = a->in[1].data,
                  .y = a->out[0].data,
                  .scratch = a->work};
-    f.scratch_floats = padded_floats(&f.q);
-    forward_taps(&f.q, f.tap);
-    cel_pool_run(a->pool, f.q.x.groups, forward_task, &f);
+    const geometry *q = &f.q;
+    ptrdiff_t row = (ptrdiff_t)(q->x.w + 2 * q->pad) * CEL_LANES;
+    f.scratch_floats = forward_scratch(q);
+    forward_taps(q, f.tap);
+    f.job = (cel_conv_job){.n_ci = q->gi,
+                           .n_co = q->go,
+                           .n_taps = q->tap_floats,
+                           .rows = q->y.h,
+                           .cols = q->y.w,
+                           .tap = f.tap,
+                           .x_ci = (q->x.h + 2 * q->pad) * row,
+                           .x_row = q->stride * row,
+                           .x_px = (ptrdiff_t)q->stride * CEL_LANES,
+                           .w_co = (ptrdiff_t)q->gi * q->tap_floats,
+                           .w_ci = q->tap_floats,
+                           .o_co = (ptrdiff_t)q->y.plane,
+                           .o_row = (ptrdiff_t)q->y.w * CEL_LANES,
+                           .o_px = CEL_LANES};
+    if (forward_wino(q)) {
+        f.u = f.scratch + f.scratch_floats * (size_t)cel_pool_threads(a->pool);
+        transform_weights(a->pool, &f.job, f.w, f.u);
+    }
+    cel_pool_run(a->pool, q->x.groups, forward_task, &f);
 }
 
 /* ---- Data gradient: inputs (dy, w), output dx ---- */
@@ -127,7 +168,8 @@ typedef struct {
     geometry q;
     halo v, u; /* vertical, horizontal */
     const float *dy, *w;
-    float *dx, *scratch;
+    float *dx, *transformed; /* weights; NULL: direct */
+    float *scratch;
     size_t scratch_floats;
 } backward;
 
@@ -135,48 +177,64 @@ static size_t halo_floats(const geometry *q, halo v, halo u) {
     return (size_t)q->y.c * (size_t)(q->y.h + v.before + v.after) * (size_t)(q->y.w + u.before + u.after) * CEL_LANES;
 }
 
+static bool backward_wino(const geometry *q) { return is_dense_3x3(q) && cel_wino_pays(q->go, q->gi, q->x.h, q->x.w); }
+
+/* The data gradient of the pixels of one phase of the stride: a convolution of dy with the taps that reach them. */
+static cel_conv_job phase_job(const backward *b, int pv, int pu, cel_tap tap[CEL_CONV2D_MAX_TAPS]) {
+    const geometry *q = &b->q;
+    ptrdiff_t wp = (q->y.w + b->u.before + b->u.after) * CEL_LANES, plane = wp * (q->y.h + b->v.before + b->v.after);
+    int n_taps = 0, ov, ou;
+    for (int kh = 0; kh < q->kh; kh++)
+        for (int kw = 0; kw < q->kw; kw++)
+            if (phase_offset(q, pv, kh, &ov) && phase_offset(q, pu, kw, &ou))
+                tap[n_taps++] = (cel_tap){(ov + b->v.before) * wp + (ou + b->u.before) * CEL_LANES, kh * q->kw + kw};
+    return (cel_conv_job){.n_ci = q->go,
+                          .n_co = q->gi,
+                          .n_taps = n_taps,
+                          .rows = (q->x.h - pv + q->stride - 1) / q->stride,
+                          .cols = (q->x.w - pu + q->stride - 1) / q->stride,
+                          .tap = tap,
+                          .x_ci = plane,
+                          .x_row = wp,
+                          .x_px = CEL_LANES,
+                          .w_co = q->tap_floats,
+                          .w_ci = (ptrdiff_t)q->gi * q->tap_floats,
+                          .o_co = (ptrdiff_t)q->x.plane,
+                          .o_row = (ptrdiff_t)q->stride * q->x.w * CEL_LANES,
+                          .o_px = (ptrdiff_t)q->stride * CEL_LANES};
+}
+
 static void backward_task(void *ctx, int group, int worker) {
     const backward *b = ctx;
     const geometry *q = &b->q;
     float *padded = b->scratch + (size_t)worker * b->scratch_floats, *dx = b->dx + (size_t)group * q->x.group;
+    cel_tap tap[CEL_CONV2D_MAX_TAPS];
     cel_pad_planes(b->dy + (size_t)group * q->y.group, (ptrdiff_t)q->y.plane, q->y.c, q->y.h, q->y.w, b->v.before,
                    b->v.after, b->u.before, b->u.after, false, padded);
-    ptrdiff_t wp = (q->y.w + b->u.before + b->u.after) * CEL_LANES, plane = wp * (q->y.h + b->v.before + b->v.after);
+    if (b->transformed) {
+        cel_conv_job job = phase_job(b, 0, 0, tap);
+        cel_wino_run(&job, padded, b->transformed, dx, padded + halo_floats(q, b->v, b->u));
+        return;
+    }
     for (int pv = 0; pv < q->stride && pv < q->x.h; pv++)
         for (int pu = 0; pu < q->stride && pu < q->x.w; pu++) {
-            cel_tap tap[CEL_CONV2D_MAX_TAPS];
-            int n_taps = 0, ov, ou;
-            for (int kh = 0; kh < q->kh; kh++)
-                for (int kw = 0; kw < q->kw; kw++)
-                    if (phase_offset(q, pv, kh, &ov) && phase_offset(q, pu, kw, &ou))
-                        tap[n_taps++] =
-                            (cel_tap){(ov + b->v.before) * wp + (ou + b->u.before) * CEL_LANES, kh * q->kw + kw};
-            cel_conv_job job = {q->go,
-                                q->gi,
-                                n_taps,
-                                (q->x.h - pv + q->stride - 1) / q->stride,
-                                (q->x.w - pu + q->stride - 1) / q->stride,
-                                tap,
-                                plane,
-                                wp,
-                                CEL_LANES,
-                                q->tap_floats,
-                                (ptrdiff_t)q->gi * q->tap_floats,
-                                (ptrdiff_t)q->x.plane,
-                                (ptrdiff_t)q->stride * q->x.w * CEL_LANES,
-                                (ptrdiff_t)q->stride * CEL_LANES,
-                                false};
+            cel_conv_job job = phase_job(b, pv, pu, tap);
             for (int k = 0; k < q->n_groups; k++)
-                cel_conv_run(&job, padded + k * q->go * plane, b->w + (ptrdiff_t)k * q->go * q->gi * q->tap_floats,
+                cel_conv_run(&job, padded + k * q->go * job.x_ci, b->w + (ptrdiff_t)k * q->go * q->gi * q->tap_floats,
                              dx + (size_t)(k * q->gi) * q->x.plane + ((ptrdiff_t)pv * q->x.w + pu) * CEL_LANES);
         }
+}
+
+static size_t backward_scratch(const geometry *q, halo v, halo u) {
+    return halo_floats(q, v, u) + (backward_wino(q) ? cel_wino_scratch_floats(q->go, q->gi) : 0);
 }
 
 size_t CEL_ISA_FN(cel_cpu_conv2d_dx_work)(const cel_graph *g, const cel_op *op, int n_threads) {
     geometry q = geometry_of(g->value[op->out[0]].shape, g->value[op->in[1]].shape, g->value[op->in[0]].shape,
                              &((const cel_conv2d_grad_attr *)op->attr)->conv);
-    return sizeof(float) * (size_t)n_threads *
-           halo_floats(&q, halo_of(&q, q.kh, q.x.h, q.y.h), halo_of(&q, q.kw, q.x.w, q.y.w));
+    return sizeof(float) *
+           ((size_t)n_threads * backward_scratch(&q, halo_of(&q, q.kh, q.x.h, q.y.h), halo_of(&q, q.kw, q.x.w, q.y.w)) +
+            (backward_wino(&q) ? cel_wino_weight_floats(q.go, q.gi) : 0));
 }
 
 void CEL_ISA_FN(cel_cpu_conv2d_dx)(const cel_kernel_args *a) {
@@ -188,7 +246,13 @@ void CEL_ISA_FN(cel_cpu_conv2d_dx)(const cel_kernel_args *a) {
                   .scratch = a->work};
     b.v = halo_of(&b.q, b.q.kh, b.q.x.h, b.q.y.h);
     b.u = halo_of(&b.q, b.q.kw, b.q.x.w, b.q.y.w);
-    b.scratch_floats = halo_floats(&b.q, b.v, b.u);
+    b.scratch_floats = backward_scratch(&b.q, b.v, b.u);
+    if (backward_wino(&b.q)) {
+        cel_tap tap[CEL_CONV2D_MAX_TAPS];
+        cel_conv_job job = phase_job(&b, 0, 0, tap);
+        b.transformed = b.scratch + b.scratch_floats * (size_t)cel_pool_threads(a->pool);
+        transform_weights(a->pool, &job, b.w, b.transformed);
+    }
     cel_pool_run(a->pool, b.q.x.groups, backward_task, &b);
 }
 
@@ -201,6 +265,11 @@ typedef struct {
     size_t scratch_floats, n_weights;
     cel_tap tap[CEL_CONV2D_MAX_TAPS];
 } weight_grad;
+
+static bool weight_wino(const geometry *q) { return is_dense_3x3(q) && cel_wino_dw_pays(q->gi, q->go, q->y.h, q->y.w); }
+static size_t weight_scratch(const geometry *q) {
+    return padded_floats(q) + (weight_wino(q) ? cel_wino_dw_scratch_floats(q->gi, q->go) : 0);
+}
 
 static void weight_task(void *ctx, int group, int worker) {
     const weight_grad *f = ctx;
@@ -220,10 +289,15 @@ static void weight_task(void *ctx, int group, int worker) {
                       (ptrdiff_t)q->y.w * CEL_LANES,
                       (ptrdiff_t)q->gi * q->tap_floats,
                       q->tap_floats};
+    const float *dy = f->dy + (size_t)group * q->y.group;
+    float *part = f->part + (size_t)group * f->n_weights;
+    if (weight_wino(q)) {
+        cel_wino_dw_run(&job, x, dy, part, f->scratch + (size_t)worker * f->scratch_floats + padded_floats(q));
+        return;
+    }
     for (int k = 0; k < q->n_groups; k++)
-        cel_dw_run(&job, x + k * q->gi * plane, f->dy + (size_t)group * q->y.group + (size_t)(k * q->go) * q->y.plane,
-                   f->part + (size_t)group * f->n_weights +
-                       (size_t)k * (size_t)q->go * (size_t)q->gi * (size_t)q->tap_floats);
+        cel_dw_run(&job, x + k * q->gi * plane, dy + (size_t)(k * q->go) * q->y.plane,
+                   part + (size_t)k * (size_t)q->go * (size_t)q->gi * (size_t)q->tap_floats);
 }
 
 static void weight_sum_task(void *ctx, int block, int worker) {
@@ -241,7 +315,7 @@ size_t CEL_ISA_FN(cel_cpu_conv2d_dw_work)(const cel_graph *g, const cel_op *op, 
     geometry q = geometry_of(g->value[op->in[0]].shape, g->value[op->out[0]].shape, g->value[op->in[1]].shape,
                              &((const cel_conv2d_grad_attr *)op->attr)->conv);
     size_t parts = (size_t)q.x.groups * cel_shape_count(g->value[op->out[0]].shape);
-    return sizeof(float) * (padded_floats(&q) * (size_t)n_threads + parts);
+    return sizeof(float) * (weight_scratch(&q) * (size_t)n_threads + parts);
 }
 
 void CEL_ISA_FN(cel_cpu_conv2d_dw)(const cel_kernel_args *a) {
@@ -251,7 +325,7 @@ void CEL_ISA_FN(cel_cpu_conv2d_dw)(const cel_kernel_args *a) {
                      .dy = a->in[1].data,
                      .dw = a->out[0].data,
                      .scratch = a->work};
-    f.scratch_floats = padded_floats(&f.q);
+    f.scratch_floats = weight_scratch(&f.q);
     f.n_weights = cel_shape_count(a->out[0].shape);
     f.part = f.scratch + f.scratch_floats * (size_t)cel_pool_threads(a->pool);
     forward_taps(&f.q, f.tap);

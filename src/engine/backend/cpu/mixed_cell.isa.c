@@ -11,8 +11,8 @@
  *
  * Only what a program wants is computed: no weight gradients in an architecture step, no sums over skips and pools in a weight step. */
 #include "engine/op/mixed_cell.h"
-#include "engine/backend/cpu/conv_core.h"
 #include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/winograd.h"
 
 enum { MAX_TERMS = CEL_MIX_MAX_ROWS * CEL_MIX_MAX_COLS };
 
@@ -68,6 +68,75 @@ static bool row_has(const cell *q, int row, cel_mix_kind kind) {
 }
 static int row_of(int src, int dest) { return dest * (dest - 1) / 2 + src; }
 static int taps_of(const cel_mixed_conv *c) { return c->kernel * c->kernel; }
+
+/* ---- Convolutions of the active channels ---- */
+
+/* 3x3 convolutions go through Winograd's filtering where it is faster. */
+static bool wino(const cell *q) { return cel_wino_pays(q->ca, q->ca, q->x.h, q->x.w); }
+static bool wino_dw(const cell *q) { return cel_wino_dw_pays(q->ca, q->ca, q->x.h, q->x.w); }
+
+/* From padded planes to planes; flip: the data gradient. */
+static cel_conv_job conv_job(const cell *q, int taps, bool flip) {
+    ptrdiff_t own = taps, other = (ptrdiff_t)q->ca * taps;
+    return (cel_conv_job){.n_ci = q->ca,
+                          .n_co = q->ca,
+                          .n_taps = taps,
+                          .rows = q->x.h,
+                          .cols = q->x.w,
+                          .tap = taps == 1 ? q->tap1
+                                 : flip    ? q->flip3
+                                           : q->tap3,
+                          .x_ci = q->padded_plane,
+                          .x_row = q->wp * CEL_LANES,
+                          .x_px = CEL_LANES,
+                          .w_co = flip ? own : other,
+                          .w_ci = flip ? other : own,
+                          .o_co = (ptrdiff_t)q->x.plane,
+                          .o_row = (ptrdiff_t)q->x.w * CEL_LANES,
+                          .o_px = CEL_LANES};
+}
+
+/* Floats of all convolutions' transformed weights, and of a worker's scratch for one. */
+static size_t wino_weight_floats(const cell *q) {
+    return wino(q) ? (size_t)q->m * cel_wino_weight_floats(q->ca, q->ca) : 0;
+}
+static size_t wino_scratch_floats(const cell *q) { return wino(q) ? cel_wino_scratch_floats(q->ca, q->ca) : 0; }
+
+typedef struct {
+    const cell *q;
+    const float *const *w;
+    float *u;
+    bool flip;
+} transform;
+
+static float *transformed(const cell *q, float *u, int i) {
+    return u + (size_t)i * cel_wino_weight_floats(q->ca, q->ca);
+}
+
+static void transform_task(void *ctx, int i, int worker) {
+    const transform *t = ctx;
+    const cell *q = t->q;
+    (void)worker;
+    if (taps_of(&q->conv[i]) != 9 || !q->conv_on[i]) return;
+    cel_conv_job job = conv_job(q, 9, t->flip);
+    for (int co = 0; co < q->ca; co += CEL_TILE_Q) cel_wino_weights(&job, t->w[i], co, transformed(q, t->u, i));
+}
+
+static void transform_weights(const cell *q, cel_pool *pool, const float *const *w, bool flip, float *u) {
+    transform t = {q, w, u, flip};
+    if (wino(q)) cel_pool_run(pool, q->m, transform_task, &t);
+}
+
+/* Convolution i; u: the transformed weights of all. */
+static void convolve_one(const cell *q, int i, bool flip, bool accumulate, const float *padded, const float *w,
+                         float *u, float *out, float *scratch) {
+    cel_conv_job job = conv_job(q, taps_of(&q->conv[i]), flip);
+    job.accumulate = accumulate;
+    if (job.n_taps == 9 && wino(q))
+        cel_wino_run(&job, padded, transformed(q, u, i), out, scratch);
+    else
+        cel_conv_run(&job, padded, w, out);
+}
 /* What a convolution of a group takes, forward or by one of its gradients; bytes of so many of a group's mixed planes. */
 static double conv_flops(const cell *q, int taps) { return 2.0 * q->ca * q->ca * taps * (double)q->x.plane; }
 static double plane_bytes(const cell *q, int channels) { return (double)channels * (double)q->x.plane * sizeof(float); }
@@ -192,6 +261,7 @@ typedef struct {
     float *node[CEL_MIX_MAX_NODES]; /* node[0] unused */
     const float *w[CEL_MIX_MAX_CONVS];
     float *z[CEL_MIX_MAX_CONVS];
+    float *u;        /* transformed weights */
     float *coef;     /* [m][2][ca]: scale, shift of each convolution's output */
     double *moments; /* [groups][m][ca][3] */
     float *scratch;
@@ -243,7 +313,7 @@ static void combine(const forward *f, int group, int worker, float *temp, float 
     cel_stage_end(f->clock, worker, CEL_STAGE_NODE_SUM, 2.0 * read * (double)plane, plane_bytes(q, read + q->x.c));
 }
 
-static void convolve(const forward *f, int group, int worker, float *padded) {
+static void convolve(const forward *f, int group, int worker, float *padded, float *scratch) {
     const cell *q = &f->q;
     int src = f->at;
     bool any = false;
@@ -256,22 +326,7 @@ static void convolve(const forward *f, int group, int worker, float *padded) {
         if (q->conv[i].src != src || !q->conv_on[i]) continue;
         int taps = taps_of(&q->conv[i]);
         float *z = f->z[i] + (size_t)group * q->x.plane * (size_t)q->ca;
-        cel_conv_job job = {q->ca,
-                            q->ca,
-                            taps,
-                            q->x.h,
-                            q->x.w,
-                            taps == 9 ? q->tap3 : q->tap1,
-                            q->padded_plane,
-                            q->wp * CEL_LANES,
-                            CEL_LANES,
-                            (ptrdiff_t)q->ca * taps,
-                            taps,
-                            (ptrdiff_t)q->x.plane,
-                            (ptrdiff_t)q->x.w * CEL_LANES,
-                            CEL_LANES,
-                            false};
-        cel_conv_run(&job, padded, f->w[i], z);
+        convolve_one(q, i, false, false, padded, f->w[i], f->u, z, scratch);
         cel_stage_end(f->clock, worker, taps == 9 ? CEL_STAGE_CONV3 : CEL_STAGE_CONV1, conv_flops(q, taps),
                       plane_bytes(q, 2 * q->ca));
         if (f->mode == CEL_MODE_TRAIN || q->attr->bn.use_batch)
@@ -289,7 +344,7 @@ static void forward_task(void *ctx, int group, int worker) {
     float *temp = scratch + (size_t)f->q.ca * (size_t)f->q.padded_plane, *line = temp + f->q.x.plane;
     cel_stage_begin(f->clock, worker);
     if (f->at > 0) combine(f, group, worker, temp, line);
-    if (f->at < f->q.last) convolve(f, group, worker, scratch);
+    if (f->at < f->q.last) convolve(f, group, worker, scratch, line + f->q.x.w * CEL_LANES);
 }
 
 /* Statistics of the convolutions of one source node: merged over the groups in order (Chan, Golub and LeVeque 1983). */
@@ -333,7 +388,7 @@ static void normalise(const forward *f, const cel_kernel_args *a) {
 static size_t round16(size_t n) { return (n + 15) / 16 * 16; }
 
 static size_t forward_worker_floats(const cell *q) {
-    return (size_t)q->ca * (size_t)q->padded_plane + q->x.plane + (size_t)q->x.w * CEL_LANES;
+    return (size_t)q->ca * (size_t)q->padded_plane + q->x.plane + (size_t)q->x.w * CEL_LANES + wino_scratch_floats(q);
 }
 static size_t moment_count(const cell *q) { return 3 * (size_t)q->x.groups * (size_t)q->m * (size_t)q->ca; }
 
@@ -341,7 +396,8 @@ size_t CEL_ISA_FN(cel_cpu_mixed_cell_work)(const cel_graph *g, const cel_op *op,
     cell q;
     cell_init(&q, op->attr, g->value[op->in[0]].shape);
     return sizeof(double) * round16(moment_count(&q)) +
-           sizeof(float) * (round16(2 * (size_t)q.m * (size_t)q.ca) + forward_worker_floats(&q) * (size_t)n_threads);
+           sizeof(float) * (round16(2 * (size_t)q.m * (size_t)q.ca) + wino_weight_floats(&q) +
+                            forward_worker_floats(&q) * (size_t)n_threads);
 }
 
 void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
@@ -357,8 +413,10 @@ void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
     }
     f.moments = a->work;
     f.coef = (float *)(f.moments + round16(moment_count(q)));
-    f.scratch = f.coef + round16(2 * (size_t)q->m * (size_t)q->ca);
+    f.u = f.coef + round16(2 * (size_t)q->m * (size_t)q->ca);
+    f.scratch = f.u + wino_weight_floats(q);
     f.worker_floats = forward_worker_floats(q);
+    transform_weights(q, a->pool, f.w, false, f.u);
     for (f.at = 0; f.at <= q->last; f.at++) {
         cel_pool_run(a->pool, q->x.groups, forward_task, &f);
         normalise(&f, a);
@@ -377,6 +435,7 @@ typedef struct {
     float *dw[CEL_MIX_MAX_CONVS]; /* NULL: not wanted */
     size_t dw_at[CEL_MIX_MAX_CONVS + 1];
     float *part; /* [groups][all weights] */
+    float *u;    /* transformed weights of the data gradient */
     float *coef; /* [m][3][ca]: A, B, C of dz = A d + B z + C */
     double *
         sums; /* [groups][sum_count]: of the node being reduced: sum d [ca], sum d (z-mean) [m][ca], skip dots [rows], pool dots [rows] */
@@ -468,7 +527,7 @@ static void spread(const backward *f, int src, int group, int worker, float *scr
     const cell *q = &f->q;
     size_t plane = q->x.plane, base = (size_t)group * q->x.group, padded = (size_t)q->ca * (size_t)q->padded_plane;
     float *dz = scratch, *x_padded = dz + padded, *dr = x_padded + (f->want_dw ? padded : 0),
-          *temp = dr + (size_t)q->ca * plane, *line = temp + 2 * plane;
+          *temp = dr + (size_t)q->ca * plane, *line = temp + 2 * plane, *wino_scratch = line + q->x.w * CEL_LANES;
     bool dx = f->d[src] != NULL, first = true, x_ready = false;
     int passed = 0;
     for (int i = 0; i < q->m; i++) {
@@ -478,22 +537,7 @@ static void spread(const backward *f, int src, int group, int worker, float *scr
         make_dz(f, i, group, dz);
         cel_stage_end(f->clock, worker, CEL_STAGE_GRAD_CONV, 4.0 * q->ca * (double)plane, plane_bytes(q, 3 * q->ca));
         if (dx) {
-            cel_conv_job job = {q->ca,
-                                q->ca,
-                                taps,
-                                q->x.h,
-                                q->x.w,
-                                taps == 9 ? q->flip3 : q->tap1,
-                                q->padded_plane,
-                                q->wp * CEL_LANES,
-                                CEL_LANES,
-                                taps,
-                                (ptrdiff_t)q->ca * taps,
-                                (ptrdiff_t)plane,
-                                (ptrdiff_t)q->x.w * CEL_LANES,
-                                CEL_LANES,
-                                !first};
-            cel_conv_run(&job, dz, f->w[i], dr);
+            convolve_one(q, i, true, !first, dz, f->w[i], f->u, dr, wino_scratch);
             cel_stage_end(f->clock, worker, taps == 9 ? CEL_STAGE_DATA3 : CEL_STAGE_DATA1, conv_flops(q, taps),
                           plane_bytes(q, 2 * q->ca));
         }
@@ -516,8 +560,12 @@ static void spread(const backward *f, int src, int group, int worker, float *scr
                               q->wp * CEL_LANES,
                               (ptrdiff_t)q->ca * taps,
                               taps};
-            cel_dw_run(&job, x_padded, dz + (q->wp + 1) * CEL_LANES,
-                       f->part + (size_t)group * f->dw_at[q->m] + f->dw_at[i]);
+            const float *inner = dz + (q->wp + 1) * CEL_LANES;
+            float *part = f->part + (size_t)group * f->dw_at[q->m] + f->dw_at[i];
+            if (taps == 9 && wino_dw(q))
+                cel_wino_dw_run(&job, x_padded, inner, part, wino_scratch);
+            else
+                cel_dw_run(&job, x_padded, inner, part);
             cel_stage_end(f->clock, worker, taps == 9 ? CEL_STAGE_WEIGHT3 : CEL_STAGE_WEIGHT1, conv_flops(q, taps),
                           plane_bytes(q, 2 * q->ca));
         }
@@ -627,8 +675,10 @@ static void add_parts_task(void *ctx, int i, int worker) {
 }
 
 static size_t backward_worker_floats(const cell *q, bool want_dw) {
+    size_t scratch = wino_scratch_floats(q),
+           scratch_dw = want_dw && wino_dw(q) ? cel_wino_dw_scratch_floats(q->ca, q->ca) : 0;
     return (size_t)q->ca * ((want_dw ? 2 : 1) * (size_t)q->padded_plane + q->x.plane) + 2 * q->x.plane +
-           (size_t)q->x.w * CEL_LANES;
+           (size_t)q->x.w * CEL_LANES + (scratch > scratch_dw ? scratch : scratch_dw);
 }
 
 typedef struct {
@@ -651,8 +701,9 @@ size_t CEL_ISA_FN(cel_cpu_mixed_cell_grad_work)(const cel_graph *g, const cel_op
     cell q;
     cell_init(&q, op->attr, g->value[op->in[1]].shape);
     backward_store s = store_of(&q);
-    return sizeof(double) * s.sums + sizeof(float) * (s.coef + s.inner * (size_t)(q.last - 1) + s.parts +
-                                                      backward_worker_floats(&q, true) * (size_t)n_threads);
+    return sizeof(double) * s.sums +
+           sizeof(float) * (s.coef + s.inner * (size_t)(q.last - 1) + s.parts + wino_weight_floats(&q) +
+                            backward_worker_floats(&q, true) * (size_t)n_threads);
 }
 
 void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
@@ -667,7 +718,8 @@ void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
     f.coef = (float *)(f.sums + s.sums);
     float *inner = f.coef + s.coef;
     f.part = inner + s.inner * (size_t)(q->last - 1);
-    f.scratch = f.part + s.parts;
+    f.u = f.part + s.parts;
+    f.scratch = f.u + wino_weight_floats(q);
     f.node[0] = a->in[1].data;
     f.d[0] = a->out[0].data;
     f.d_in[q->last] = a->in[0].data;
@@ -684,6 +736,7 @@ void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
         f.dw_at[i + 1] = f.dw_at[i] + (size_t)q->ca * (size_t)q->ca * (size_t)taps_of(&q->conv[i]);
     }
     f.want_dweights = a->out[1].data != NULL;
+    transform_weights(q, a->pool, f.w, true, f.u);
     f.worker_floats = backward_worker_floats(q, f.want_dw);
     for (f.at = q->last; f.at >= 0; f.at--) {
         if (f.at == 0 && !f.d[0] && !f.want_dw) break;
