@@ -27,8 +27,8 @@ typedef int32_t cel_val;
 typedef enum cel_dtype { CEL_F32, CEL_I32 } cel_dtype;
 /* CEL_BATCH: the first dimension runs over images, rank 1 [n], 2 [n,c] or 4 [n,c,h,w]; a backend may lay it out in
  * memory as it likes. CEL_DENSE: any rank 0..4, plain C order everywhere (weights, per-channel vectors, edge weights,
- * scalars). */
-typedef enum cel_layout { CEL_DENSE, CEL_BATCH } cel_layout;
+ * scalars). CEL_FILTER: the [out,c,kh,kw] weights of a convolution for inference, laid out as a backend likes. */
+typedef enum cel_layout { CEL_DENSE, CEL_BATCH, CEL_FILTER } cel_layout;
 /* Who fills a value: the caller each step (INPUT), the optimiser (PARAM), operations in place (STATE: running
  * statistics), the operation that makes it (TEMP). */
 typedef enum cel_role { CEL_INPUT, CEL_PARAM, CEL_STATE, CEL_TEMP } cel_role;

@@ -22,6 +22,8 @@ typedef struct cel_backend {
     /* The kernel of an operation type, NULL if there is none: an executor then refuses the graph, naming the
      * operation. */
     const cel_kernel *(*kernel)(const cel_op_def *def);
+    /* The layouts and kernels that suit inference on this device, forward operations only; NULL: its own. */
+    const struct cel_backend *inference;
 } cel_backend;
 
 #define CEL_BACKEND(name) extern const cel_backend cel_backend_##name;

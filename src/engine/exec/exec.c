@@ -43,7 +43,8 @@ struct cel_exec {
     const cel_graph *g;
     const cel_backend *backend;
     cel_pool *pool;
-    size_t *offset; /* of inputs, parameters and states in their blocks, in bytes, by value */
+    const cel_exec *owner; /* of the parameters and states; NULL: this one */
+    size_t *offset;        /* of inputs, parameters and states in their blocks, in bytes, by value */
     cel_slot *param, *state;
     int n_params, n_states;
     block params, grads, states, inputs, temp, work;
@@ -79,7 +80,9 @@ static cel_status lay_out_blocks(cel_exec *e) {
     CEL_ALLOC(e->state, (size_t)e->n_states);
     e->n_params = e->n_states = 0;
     for (int v = 0; v < g->n_values; v++) {
-        size_t slot_bytes = round_up(cel_shape_count(g->value[v].shape), SLOT_FLOATS) * sizeof(float);
+        size_t slot_bytes = g->value[v].layout == CEL_FILTER
+                                ? value_bytes(e, v)
+                                : round_up(cel_shape_count(g->value[v].shape), SLOT_FLOATS) * sizeof(float);
         switch (g->value[v].role) {
         case CEL_PARAM:
             e->offset[v] = e->params.bytes;
@@ -126,6 +129,12 @@ cel_status cel_exec_create(const cel_graph *g, const cel_backend *backend, cel_p
     return CEL_OK;
 }
 
+cel_status cel_exec_create_view(const cel_exec *owner, cel_pool *pool, cel_exec **out) {
+    CEL_TRY(cel_exec_create(owner->g, owner->backend, pool, out));
+    (*out)->owner = owner;
+    return CEL_OK;
+}
+
 static void program_fini(program *p) {
     cel_free(p->op);
     cel_free(p->buffer_of);
@@ -143,8 +152,8 @@ void cel_exec_destroy(cel_exec *e) {
     if (!e) return;
     for (int i = 0; i < e->n_programs; i++) program_fini(&e->program[i]);
     cel_free(e->program);
-    block *blocks[] = {&e->params, &e->grads, &e->states, &e->inputs, &e->temp, &e->work};
-    for (size_t i = 0; i < CEL_COUNT(blocks); i++)
+    block *blocks[] = {&e->params, &e->states, &e->grads, &e->inputs, &e->temp, &e->work};
+    for (size_t i = e->owner ? 2 : 0; i < CEL_COUNT(blocks); i++)
         if (blocks[i]->data) cel_block_free(blocks[i]->data, blocks[i]->bytes);
     cel_free(e->offset);
     cel_free(e->param);
@@ -416,8 +425,13 @@ static cel_status make_rows(cel_exec *e) {
 cel_status cel_exec_prepare(cel_exec *e, uint64_t seed) {
     if (e->begun) return CEL_FAIL(CEL_INTERNAL, "the executor was prepared before");
     e->begun = true;
-    block *blocks[] = {&e->params, &e->grads, &e->states, &e->inputs, &e->temp, &e->work};
-    for (size_t i = 0; i < CEL_COUNT(blocks); i++) {
+    block *blocks[] = {&e->params, &e->states, &e->grads, &e->inputs, &e->temp, &e->work};
+    if (e->owner) {
+        assert(e->owner->prepared);
+        e->params = e->owner->params;
+        e->states = e->owner->states;
+    }
+    for (size_t i = e->owner ? 2 : 0; i < CEL_COUNT(blocks); i++) {
         blocks[i]->data = cel_block_alloc(blocks[i]->bytes);
         if (!blocks[i]->data)
             return CEL_FAIL(CEL_NOMEM,
@@ -426,8 +440,8 @@ cel_status cel_exec_prepare(cel_exec *e, uint64_t seed) {
     }
     for (int i = 0; i < e->n_programs; i++) CEL_TRY(bind_program(e, &e->program[i]));
     CEL_TRY(make_rows(e));
-    for (int i = 0; i < e->n_params; i++) CEL_TRY(start(e, e->param, i, (float *)e->params.data, seed));
-    for (int i = 0; i < e->n_states; i++) CEL_TRY(start(e, e->state, i, (float *)e->states.data, seed));
+    for (int i = 0; i < e->n_params && !e->owner; i++) CEL_TRY(start(e, e->param, i, (float *)e->params.data, seed));
+    for (int i = 0; i < e->n_states && !e->owner; i++) CEL_TRY(start(e, e->state, i, (float *)e->states.data, seed));
     const char *poison = getenv("CELLAR_POISON");
     e->poison = poison && !strcmp(poison, "1");
     e->prepared = true;

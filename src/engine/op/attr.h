@@ -17,6 +17,16 @@ typedef struct cel_conv2d_grad_attr {
     cel_shape shape; /* of the result: x's for conv2d_dx, w's for conv2d_dw */
 } cel_conv2d_grad_attr;
 
+enum { CEL_FOLDED_MAX_TERMS = 64 };
+typedef struct cel_folded {
+    cel_val y, relu; /* max(y, 0) */
+} cel_folded;
+/* A filter is a PARAM in layout CEL_FILTER; it starts as zeros and is written by cel_exec_write. */
+cel_val cel_graph_filter(cel_graph *g, const char *leaf, cel_shape shape);
+/* conv2d(x, w) + b + sum of the terms; w a filter, b [o]. Not differentiable. */
+cel_folded cel_conv2d_folded(cel_graph *g, cel_val x, cel_val w, cel_val b, const cel_val *terms, int n_terms,
+                             cel_conv2d_attr attr);
+
 typedef struct cel_avg_pool_grad_attr {
     cel_pool2d_attr pool;
     int h, w; /* of dx */

@@ -19,6 +19,9 @@ cel_status cel_check_image(const cel_graph *g, const cel_val *in, int i, const c
 cel_status cel_check_shape(const cel_graph *g, const cel_val *in, int i, const char *name, cel_layout layout,
                            cel_shape shape);
 
+/* The output's shape of a convolution; CEL_SHAPE when x, w [out, c/groups, kh, kw] and attr do not fit. */
+cel_status cel_conv2d_shape(cel_shape x, cel_shape w, const cel_conv2d_attr *attr, cel_shape *y);
+
 /* n, c, h, w with ones where the rank is lower. */
 typedef struct cel_dims {
     int n, c, h, w;

@@ -58,6 +58,7 @@ typedef struct cel_op_def {
     bool gated_inputs; /* leaves inactive inputs out; other operations may read a gated TEMP only under the same gate */
     bool in_place;     /* out[0] may share memory with in[0] if their shapes agree and nobody reads in[0] later */
     bool all_outputs;  /* outputs that nobody needs get memory too: they are the kernel's store between its phases */
+    bool inference;    /* made by cel_inference only: a backend that trains needs no kernel for it */
     const cel_op_case *cases;
 } cel_op_def;
 

@@ -17,7 +17,7 @@ static cel_status check_attr(const cel_conv2d_attr *a) {
     return CEL_OK;
 }
 
-static cel_status y_shape(cel_shape x, cel_shape w, const cel_conv2d_attr *a, cel_shape *y) {
+cel_status cel_conv2d_shape(cel_shape x, cel_shape w, const cel_conv2d_attr *a, cel_shape *y) {
     CEL_TRY(check_attr(a));
     if (w.rank != 4) return CEL_FAIL(CEL_SHAPE, "the weight has rank %d, expected [out, c/groups, kh, kw]", w.rank);
     if ((int64_t)w.dim[2] * w.dim[3] > CEL_CONV2D_MAX_TAPS)
@@ -43,7 +43,7 @@ static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const v
     CEL_TRY(cel_check_input(g, in, 1, "the weight", &w));
     CEL_TRY(cel_check_shape(g, in, 1, "the weight", CEL_DENSE, w->shape));
     out->layout = CEL_BATCH;
-    return y_shape(x->shape, w->shape, attr, &out->shape);
+    return cel_conv2d_shape(x->shape, w->shape, attr, &out->shape);
 }
 
 static cel_status infer_dx(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out,
@@ -55,7 +55,7 @@ static cel_status infer_dx(const cel_graph *g, const cel_val *in, int n_in, cons
     CEL_TRY(cel_check_inputs(n_in, 2, 2));
     CEL_TRY(cel_check_input(g, in, 1, "the weight", &w));
     CEL_TRY(cel_check_shape(g, in, 1, "the weight", CEL_DENSE, w->shape));
-    CEL_TRY(y_shape(a->shape, w->shape, &a->conv, &y));
+    CEL_TRY(cel_conv2d_shape(a->shape, w->shape, &a->conv, &y));
     CEL_TRY(cel_check_shape(g, in, 0, "dy", CEL_BATCH, y));
     out->layout = CEL_BATCH;
     out->shape = a->shape;
@@ -70,7 +70,7 @@ static cel_status infer_dw(const cel_graph *g, const cel_val *in, int n_in, cons
     (void)n_out;
     CEL_TRY(cel_check_inputs(n_in, 2, 2));
     CEL_TRY(cel_check_image(g, in, 0, "x", &x));
-    CEL_TRY(y_shape(x->shape, a->shape, &a->conv, &y));
+    CEL_TRY(cel_conv2d_shape(x->shape, a->shape, &a->conv, &y));
     CEL_TRY(cel_check_shape(g, in, 1, "dy", CEL_BATCH, y));
     out->layout = CEL_DENSE;
     out->shape = a->shape;

@@ -82,7 +82,7 @@ cel_status cel_cpu_isa_force(const char *name) {
     return CEL_OK;
 }
 
-static const char *unavailable(void) {
+const char *cel_cpu_isa_unavailable(void) {
     const char *name = getenv("CELLAR_ISA");
     if (!name || wished()) return NULL;
     return level_of(name) < 0 ? "CELLAR_ISA names no CPU level of this build: expected base, avx2 or avx512"
@@ -95,7 +95,7 @@ static size_t pixels(const cel_value *v) { /* elements of one image */
 }
 
 static size_t bytes(const cel_value *v) {
-    if (v->layout == CEL_DENSE) return cel_shape_count(v->shape) * sizeof(float);
+    if (v->layout != CEL_BATCH) return cel_shape_count(v->shape) * sizeof(float);
     cel_cpu_dims d = cel_cpu_dims_of(v->shape);
     return (size_t)d.groups * d.group * sizeof(float);
 }
@@ -180,7 +180,7 @@ static void unpack_task(void *ctx, int task, int worker) {
 }
 
 static void transpose(const cel_value *v, const void *from, void *to, cel_pool *pool, cel_task_fn *task) {
-    if (v->layout == CEL_DENSE) {
+    if (v->layout != CEL_BATCH) {
         memcpy(to, from, cel_shape_count(v->shape) * sizeof(float));
         return;
     }
@@ -197,11 +197,16 @@ static void unpack(const cel_value *v, const void *data, void *plain, cel_pool *
     transpose(v, data, plain, pool, unpack_task);
 }
 
-static const cel_kernel *kernel(const cel_op_def *def) {
-    const cel_cpu_isa *isa = cel_cpu_isa_active();
-    for (int i = 0; i < isa->n_kernels; i++)
-        if (isa->kernels[i].def == def) return &isa->kernels[i];
+const cel_kernel *cel_cpu_kernel_find(const cel_kernel *table, int n, const cel_op_def *def) {
+    for (int i = 0; i < n; i++)
+        if (table[i].def == def) return &table[i];
     return NULL;
 }
 
-const cel_backend cel_backend_cpu = {"cpu", unavailable, bytes, pack, unpack, kernel};
+static const cel_kernel *kernel(const cel_op_def *def) {
+    const cel_cpu_isa *isa = cel_cpu_isa_active();
+    return cel_cpu_kernel_find(isa->kernels, isa->n_kernels, def);
+}
+
+const cel_backend cel_backend_cpu = {"cpu",  cel_cpu_isa_unavailable,   bytes, pack, unpack,
+                                     kernel, &cel_backend_cpu_inference};

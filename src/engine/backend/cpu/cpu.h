@@ -45,6 +45,8 @@ typedef struct cel_cpu_isa {
     const char *name;
     const cel_kernel *kernels;
     int n_kernels;
+    const cel_kernel *inference; /* for the layout of inference_layout.h */
+    int n_inference;
     cel_roof_fma_fn *fma, *bf16;
     cel_roof_triad_fn *triad;
 } cel_cpu_isa;
@@ -52,4 +54,11 @@ typedef struct cel_cpu_isa {
 const cel_cpu_isa *cel_cpu_isa_active(void);
 /* Tests and benchmarks: use that level from now on; CEL_UNSUPPORTED if the machine or the build lacks it, CEL_CONFIG for an unknown name. */
 cel_status cel_cpu_isa_force(const char *name);
+/* NULL or the reason why CELLAR_ISA cannot be followed. */
+const char *cel_cpu_isa_unavailable(void);
+/* The kernel for def of a table, NULL: none. */
+const cel_kernel *cel_cpu_kernel_find(const cel_kernel *table, int n, const cel_op_def *def);
+
+/* The layout for inference; not registered, cel_backend_cpu names it. */
+extern const cel_backend cel_backend_cpu_inference;
 #endif

@@ -1,4 +1,5 @@
-/* The table of kernels of one CPU level, from kernels.def. */
+/* The tables of kernels of one CPU level, from kernels.def and inference.def. */
+#include "engine/backend/cpu/inference_layout.h"
 #include "engine/backend/cpu/kernels.h"
 
 static const cel_kernel table[] = {
@@ -9,6 +10,15 @@ static const cel_kernel table[] = {
 #undef CEL_CPU_KERNEL_WORK
 };
 
+static const cel_kernel inference[] = {
+#define CEL_INFERENCE_KERNEL(op) {&cel_op_##op, CEL_ISA_FN(cel_inference_##op), NULL},
+#define CEL_INFERENCE_KERNEL_WORK(op)                                                                                  \
+    {&cel_op_##op, CEL_ISA_FN(cel_inference_##op), CEL_ISA_FN(cel_inference_##op##_work)},
+#include "engine/backend/cpu/inference.def"
+#undef CEL_INFERENCE_KERNEL
+#undef CEL_INFERENCE_KERNEL_WORK
+};
+
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
 cel_roof_fma_fn CEL_ISA_FN(cel_cpu_roof_fma), CEL_ISA_FN(cel_cpu_roof_bf16);
@@ -17,6 +27,8 @@ extern const cel_cpu_isa CEL_ISA_FN(cel_cpu_isa);
 const cel_cpu_isa CEL_ISA_FN(cel_cpu_isa) = {.name = TEXT(CEL_ISA),
                                              .kernels = table,
                                              .n_kernels = (int)(sizeof table / sizeof *table),
+                                             .inference = inference,
+                                             .n_inference = (int)(sizeof inference / sizeof *inference),
                                              .fma = CEL_ISA_FN(cel_cpu_roof_fma),
                                              .bf16 = CEL_ISA_FN(cel_cpu_roof_bf16),
                                              .triad = CEL_ISA_FN(cel_cpu_roof_triad)};

@@ -29,4 +29,4 @@ static const cel_kernel *kernel(const cel_op_def *def) {
     return def->ref ? &any : NULL;
 }
 
-const cel_backend cel_backend_ref = {"ref", unavailable, bytes, pack, unpack, kernel};
+const cel_backend cel_backend_ref = {"ref", unavailable, bytes, pack, unpack, kernel, NULL};
