@@ -1,17 +1,13 @@
-#!/ usr / bin / env python3
-""
-    "Times the inference of a discrete NAS-Bench-201 network in PyTorch: a JSON line.
+#!/usr/bin/env python3
+"""Times the inference of a discrete NAS-Bench-201 network in PyTorch: a JSON line.
 
-    The network(C = 16, N = 5, 3x32x32 images, 10 classes) is in evaluation mode,
-    without gradients, its images lie ready in memory. `--best` is what an expert makes of it : channels last,
-    the whole network through torch.compile;
-with `--freeze` its weights are constants too,
-    so that batch norms are folded into the convolutions
-        .
+The network (C=16, N=5, 3x32x32 images, 10 classes) is in evaluation mode, without gradients, its images lie ready in
+memory. `--best` is what an expert makes of it: channels last, the whole network through torch.compile; with `--freeze`
+its weights are constants too, so that batch norms are folded into the convolutions.
 
-    peer_infer.py-- batch 256 --best one case peer_infer.py-- batch 1 --best-- serve answers each line on stdin with the
-        time of a pass,
-    to take turns with another program; at the end of stdin the usual line
+  peer_infer.py --batch 256 --best            one case
+  peer_infer.py --batch 1 --best --serve      answers each line on stdin with the time of a pass, to take turns with
+                                              another program; at the end of stdin the usual line
 """
 import argparse
 import json
@@ -138,14 +134,13 @@ def main():
     print(
         json.dumps(
             {
-    "case" : f "nb201_discrete_b{a.batch}",
-             "ms" : round(ms, 4),
-                    "images_per_s" : round(1e3 * a.batch / ms, 1),
-                                     "peak_mb"
-        : round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-          "mode" : ("best, frozen" if a.freeze else "best") if a.best else "eager",
-          "threads" : a.threads,
-          "torch" : torch.__version__,
+                "case": f"nb201_discrete_b{a.batch}",
+                "ms": round(ms, 4),
+                "images_per_s": round(1e3 * a.batch / ms, 1),
+                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+                "mode": ("best, frozen" if a.freeze else "best") if a.best else "eager",
+                "threads": a.threads,
+                "torch": torch.__version__,
             }
         ),
         flush=True,
