@@ -82,7 +82,7 @@ static void forward_task(void *ctx, int group, int worker) {
     float *scratch = f->scratch + (size_t)worker * f->scratch_floats, *y = f->y + (size_t)group * q->y.group;
     const float *x = padded_input(q, f->x, group, scratch);
     if (f->u) {
-        cel_wino_run(&f->job, x, f->u, y, scratch + padded_floats(q));
+        cel_wino_run(&f->job, x, &(cel_wino_out){f->u, y}, 1, scratch + padded_floats(q));
         return;
     }
     for (int k = 0; k < q->n_groups; k++)
@@ -213,7 +213,7 @@ static void backward_task(void *ctx, int group, int worker) {
                    b->v.after, b->u.before, b->u.after, false, padded);
     if (b->transformed) {
         cel_conv_job job = phase_job(b, 0, 0, tap);
-        cel_wino_run(&job, padded, b->transformed, dx, padded + halo_floats(q, b->v, b->u));
+        cel_wino_run(&job, padded, &(cel_wino_out){b->transformed, dx}, 1, padded + halo_floats(q, b->v, b->u));
         return;
     }
     for (int pv = 0; pv < q->stride && pv < q->x.h; pv++)

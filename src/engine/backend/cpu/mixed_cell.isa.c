@@ -133,7 +133,7 @@ static void convolve_one(const cell *q, int i, bool flip, bool accumulate, const
     cel_conv_job job = conv_job(q, taps_of(&q->conv[i]), flip);
     job.accumulate = accumulate;
     if (job.n_taps == 9 && wino(q))
-        cel_wino_run(&job, padded, transformed(q, u, i), out, scratch);
+        cel_wino_run(&job, padded, &(cel_wino_out){transformed(q, u, i), out}, 1, scratch);
     else
         cel_conv_run(&job, padded, w, out);
 }

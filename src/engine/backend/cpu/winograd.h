@@ -143,45 +143,59 @@ CEL_INLINE void cel_wino_output(const float *m, ptrdiff_t next, float *o, ptrdif
     }
 }
 
-CEL_INLINE void cel_wino_block(const cel_conv_job *j, const float *x, const float *u, float *o, float *scratch,
-                               const int T) {
+/* One of several convolutions of one input: transformed weights and output. */
+typedef struct cel_wino_out {
+    const void *u;
+    float *o;
+} cel_wino_out;
+
+CEL_INLINE void cel_wino_block(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out, ptrdiff_t at,
+                               float *scratch, const int T) {
     ptrdiff_t next_v = cel_wino_stride(j->n_ci, T), next_m = cel_wino_stride(j->n_co, T);
     size_t matrix = (size_t)j->n_ci * (size_t)j->n_co;
     float *v = scratch, *m = v + 16 * next_v;
     for (int ci = 0; ci < j->n_ci; ci++) cel_wino_input(x + ci * j->x_ci, j->x_row, v + ci * T * CEL_VL, next_v, T);
-    for (int k = 0; k < 16; k++)
-        for (int co = 0; co < j->n_co; co += CEL_TILE_Q)
-            cel_wino_product(v + k * next_v, u + (size_t)k * matrix + (size_t)co * (size_t)j->n_ci,
-                             m + k * next_m + co * T * CEL_VL, j->n_ci, T);
-    for (int co = 0; co < j->n_co; co++)
-        cel_wino_output(m + co * T * CEL_VL, next_m, o + co * j->o_co, j->o_row, j->accumulate, T);
+    for (int n = 0; n < n_out; n++) {
+        const float *u = out[n].u;
+        for (int k = 0; k < 16; k++)
+            for (int co = 0; co < j->n_co; co += CEL_TILE_Q)
+                cel_wino_product(v + k * next_v, u + (size_t)k * matrix + (size_t)co * (size_t)j->n_ci,
+                                 m + k * next_m + co * T * CEL_VL, j->n_ci, T);
+        for (int co = 0; co < j->n_co; co++)
+            cel_wino_output(m + co * T * CEL_VL, next_m, out[n].o + at + co * j->o_co, j->o_row, j->accumulate, T);
+    }
 }
-static __attribute__((noinline)) void cel_wino_block_full(const cel_conv_job *j, const float *x, const float *u,
-                                                          float *o, float *scratch) {
-    cel_wino_block(j, x, u, o, scratch, CEL_WINO_TILES);
+static __attribute__((noinline)) void cel_wino_block_full(const cel_conv_job *j, const float *x,
+                                                          const cel_wino_out *out, int n_out, ptrdiff_t at,
+                                                          float *scratch) {
+    cel_wino_block(j, x, out, n_out, at, scratch, CEL_WINO_TILES);
 }
-static __attribute__((noinline)) void cel_wino_block_one(const cel_conv_job *j, const float *x, const float *u,
-                                                         float *o, float *scratch) {
-    cel_wino_block(j, x, u, o, scratch, 1);
+static __attribute__((noinline)) void cel_wino_block_one(const cel_conv_job *j, const float *x, const cel_wino_out *out,
+                                                         int n_out, ptrdiff_t at, float *scratch) {
+    cel_wino_block(j, x, out, n_out, at, scratch, 1);
 }
 
-/* As cel_conv_run, with the weights transformed, for jobs that cel_wino_pays says yes to. */
-static void cel_wino_run(const cel_conv_job *j, const float *x, const float *u, float *o, float *scratch) {
+typedef void cel_wino_block_loop(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
+                                 ptrdiff_t at, float *scratch);
+
+static void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_loop *one, const cel_conv_job *j,
+                              const float *x, const cel_wino_out *out, int n_out, float *scratch) {
     const int wide = 2 * CEL_WINO_TILES;
     x += cel_wino_first(j);
     for (int lane = 0; lane < CEL_LANES; lane += CEL_VL)
         for (int row = 0; row < j->rows; row += 2)
             for (int col = 0; col < j->cols;) {
-                const float *xt = x + lane + row * j->x_row + col * CEL_LANES;
-                float *ot = o + lane + row * j->o_row + col * CEL_LANES;
-                if (col + wide <= j->cols) {
-                    cel_wino_block_full(j, xt, u, ot, scratch);
-                    col += wide;
-                } else {
-                    cel_wino_block_one(j, xt, u, ot, scratch);
-                    col += 2;
-                }
+                bool whole = col + wide <= j->cols;
+                (whole ? full : one)(j, x + lane + row * j->x_row + col * CEL_LANES, out, n_out,
+                                     lane + row * j->o_row + col * CEL_LANES, scratch);
+                col += whole ? wide : 2;
             }
+}
+
+/* As cel_conv_run, with the weights transformed, for jobs that cel_wino_pays says yes to; of n_out convolutions, which share the
+ * input's transform. */
+static void cel_wino_run(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out, float *scratch) {
+    cel_wino_run_with(cel_wino_block_full, cel_wino_block_one, j, x, out, n_out, scratch);
 }
 
 /* ---- Weight gradient: G^T [sum over tiles and lanes of (A dz A^T) . (B^T d B)] G ---- */
@@ -293,13 +307,22 @@ static __attribute__((noinline)) void cel_wino_dw_block(const float *v, const fl
     }
 }
 
-/* As cel_dw_run with the nine taps of a dense 3x3 kernel, for jobs that cel_wino_dw_pays says yes to. */
-static void cel_wino_dw_run(const cel_dw_job *j, const float *x, const float *z, float *dw, float *scratch) {
-    const int N = CEL_WINO_DW_TILES * CEL_VL, across = j->cols / 2, down = j->rows / 2;
+/* The inner loops of a precision. */
+typedef struct cel_wino_dw_loops {
+    void (*input_row)(int i, const float *x, ptrdiff_t row, float *v, ptrdiff_t next, int n);
+    void (*grad_row)(int i, const float *z, ptrdiff_t row, float *v, ptrdiff_t next, int n);
+    void (*block)(const float *v, const float *z, float *acc, float *out, ptrdiff_t out_co, int tiles, bool begin,
+                  bool end);
+    int tiles; /* in a vector */
+} cel_wino_dw_loops;
+
+static void cel_wino_dw_with(const cel_wino_dw_loops *loops, const cel_dw_job *j, const float *x, const float *z,
+                             float *dw, float *scratch) {
+    const int per = loops->tiles, N = CEL_WINO_DW_TILES / per * CEL_VL, across = j->cols / 2, down = j->rows / 2;
     int at_once = CEL_WINO_DW_TILES / across; /* rows of tiles in a band */
     if (at_once > down) at_once = down;
-    ptrdiff_t next_v = cel_wino_stride(j->n_ci, CEL_WINO_DW_TILES),
-              next_z = cel_wino_stride(j->n_co, CEL_WINO_DW_TILES);
+    ptrdiff_t next_v = cel_wino_stride(j->n_ci, CEL_WINO_DW_TILES / per),
+              next_z = cel_wino_stride(j->n_co, CEL_WINO_DW_TILES / per);
     size_t pairs = (size_t)j->n_ci * (size_t)j->n_co;
     float *v = scratch, *zv = v + 4 * next_v, *acc = zv + 4 * next_z, *du = acc + 4 * pairs * CEL_VL;
     memset(du, 0, 16 * pairs * sizeof *du);
@@ -310,20 +333,19 @@ static void cel_wino_dw_run(const cel_dw_job *j, const float *x, const float *z,
                 int tiles = 0, end = first + at_once < down ? first + at_once : down;
                 for (int r = first; r < end; r++, tiles += across) {
                     const float *xr = x + lane + 2 * r * j->x_row, *zr = z + lane + 2 * r * j->z_row;
+                    int at = tiles / per * CEL_VL;
                     for (int ci = 0; ci < j->n_ci; ci++)
-                        cel_wino_input_row_of(i, xr + ci * j->x_ci, j->x_row, v + ci * N + tiles * CEL_VL, next_v,
-                                              across);
+                        loops->input_row(i, xr + ci * j->x_ci, j->x_row, v + ci * N + at, next_v, across);
                     for (int co = 0; co < j->n_co; co++)
-                        cel_wino_grad_row_of(i, zr + co * j->z_co, j->z_row, zv + co * N + tiles * CEL_VL, next_z,
-                                             across);
+                        loops->grad_row(i, zr + co * j->z_co, j->z_row, zv + co * N + at, next_z, across);
                 }
                 for (int k = 0; k < 4; k++)
                     for (int co = 0; co < j->n_co; co += 4)
                         for (int ci = 0; ci < j->n_ci; ci += 4)
-                            cel_wino_dw_block(v + k * next_v + ci * N, zv + k * next_z + co * N,
-                                              acc + ((size_t)k * pairs + (size_t)(co * j->n_ci + 4 * ci)) * CEL_VL,
-                                              du + (size_t)(i * 4 + k) * pairs + co * j->n_ci + ci, j->n_ci, tiles,
-                                              first == 0, end == down);
+                            loops->block(v + k * next_v + ci * N, zv + k * next_z + co * N,
+                                         acc + ((size_t)k * pairs + (size_t)(co * j->n_ci + 4 * ci)) * CEL_VL,
+                                         du + (size_t)(i * 4 + k) * pairs + co * j->n_ci + ci, j->n_ci, tiles,
+                                         first == 0, end == down);
             }
     for (int co = 0; co < j->n_co; co++)
         for (int ci = 0; ci < j->n_ci; ci++, du++) {
@@ -340,5 +362,11 @@ static void cel_wino_dw_run(const cel_dw_job *j, const float *x, const float *z,
                 out[3 * r + 2] = 0.5f * (t[r][1] + t[r][2]) + t[r][3];
             }
         }
+}
+
+/* As cel_dw_run with the nine taps of a dense 3x3 kernel, for jobs that cel_wino_dw_pays says yes to. */
+static void cel_wino_dw_run(const cel_dw_job *j, const float *x, const float *z, float *dw, float *scratch) {
+    static const cel_wino_dw_loops loops = {cel_wino_input_row_of, cel_wino_grad_row_of, cel_wino_dw_block, 1};
+    cel_wino_dw_with(&loops, j, x, z, dw, scratch);
 }
 #endif
