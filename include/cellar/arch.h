@@ -60,6 +60,8 @@ typedef struct cel_genotype {
  * status want one that passes this; every call here that makes a genotype makes one that does. */
 cel_status cel_genotype_check(const cel_genotype *g);
 bool cel_genotype_equal(const cel_genotype *a, const cel_genotype *b);
+/* Does each kind of cell lead from an input to its output? Else the network answers the same for every image. */
+bool cel_genotype_connected(const cel_genotype *g);
 
 /* Text. NAS-Bench-201: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|. DARTS: Genotype(normal=[('op', 0), ...],
  * normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6)), blanks as in Python.

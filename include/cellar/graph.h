@@ -73,6 +73,10 @@ cel_shape cel_graph_shape(const cel_graph *g, cel_val v);
 cel_status cel_graph_grad(cel_graph *g, cel_val loss, const cel_val *wrt, int n, cel_val *grads);
 /* The same from a given d loss / d y of y's shape and layout: an input, or what an earlier gradient gave. */
 cel_status cel_graph_grad_from(cel_graph *g, cel_val y, cel_val dy, const cel_val *wrt, int n, cel_val *grads);
+/* The same for several y together: the gradient of sum_k <y[k], dy[k]>. With y[k] the gradients of a loss and dy[k] a vector it is the
+ * loss' Hessian times that vector. */
+cel_status cel_graph_grad_from_all(cel_graph *g, const cel_val *y, const cel_val *dy, int n_y, const cel_val *wrt,
+                                   int n, cel_val *grads);
 /* Checks the graph and freezes it; the first builder error comes out here. */
 cel_status cel_graph_seal(cel_graph *g);
 
@@ -138,6 +142,13 @@ typedef struct cel_cross_entropy {
 /* logits [n,c], labels [n] I32 BATCH in 0..c-1 (another label makes the loss NaN); smoothing s: target
  * (1-s) onehot + s/c. */
 cel_cross_entropy cel_softmax_cross_entropy(cel_graph *g, cel_val logits, cel_val labels, float smoothing);
+
+/* x + b[c]; x [n,c,h,w] or [n,c], b [c]: the bias of a convolution. */
+cel_val cel_channel_bias(cel_graph *g, cel_val x, cel_val b);
+/* Signs as exact numbers, 24 elements of an image each: y[i][j] = sum_k 2^k [x_i[24 j + k] > 0]. Has no gradient. */
+cel_val cel_sign_code(cel_graph *g, cel_val x);
+/* x and z of one shape, [n,c,h,w] or [n,c]: their product summed over h, w: [n,c]. Has no gradient. */
+cel_val cel_channel_dot(cel_graph *g, cel_val x, cel_val z);
 
 /* A cell of mixed edges in one operation: what the engine's fast path runs instead of some hundred small ones.
  * Node 0 is x [n,c,h,w]; node j = sum over i < j of edge(i,j); the output is the last node. An edge is

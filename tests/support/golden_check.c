@@ -36,6 +36,8 @@ const golden_kind golden_kinds[] = {
     {"nb201_prune*.csv", golden_nb201_prune},
     {"nb201_discrete_cost*.csv", golden_nb201_discrete_cost},
     {"nb201_super_params*.csv", golden_nb201_super_params},
+    {"zcp*.csv", golden_zcp},
+    {"zcp*.safetensors", golden_zcp_kernels},
     {NULL, NULL},
 };
 

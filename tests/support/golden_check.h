@@ -45,4 +45,6 @@ double golden_darts_genotype(const char *path);
 double golden_nb201_prune(const char *path);
 double golden_nb201_discrete_cost(const char *path);
 double golden_nb201_super_params(const char *path);
+double golden_zcp(const char *path);
+double golden_zcp_kernels(const char *path);
 #endif

@@ -52,6 +52,7 @@ struct cel_exec {
     int n_programs, last; /* the program that ran last, -1: none */
     uint8_t *gates;
     uint64_t seed, step;
+    cel_exec_lender *lender;
     bool begun, prepared, poison, profiling;
     cel_profile_row *row;
     int n_rows, *row_of;    /* by operation */
@@ -148,13 +149,15 @@ static void program_fini(program *p) {
     cel_free(p->tensor_gate);
 }
 
+static bool lent(const cel_exec *e, const block *b) { return e->lender && (b == &e->temp || b == &e->work); }
+
 void cel_exec_destroy(cel_exec *e) {
     if (!e) return;
     for (int i = 0; i < e->n_programs; i++) program_fini(&e->program[i]);
     cel_free(e->program);
     block *blocks[] = {&e->params, &e->states, &e->grads, &e->inputs, &e->temp, &e->work};
     for (size_t i = e->owner ? 2 : 0; i < CEL_COUNT(blocks); i++)
-        if (blocks[i]->data) cel_block_free(blocks[i]->data, blocks[i]->bytes);
+        if (blocks[i]->data && !lent(e, blocks[i])) cel_block_free(blocks[i]->data, blocks[i]->bytes);
     cel_free(e->offset);
     cel_free(e->param);
     cel_free(e->state);
@@ -330,12 +333,12 @@ static double fan(cel_shape s, int of) { /* of: 1 inputs, 0 outputs */
     return f;
 }
 
-static cel_status start(const cel_exec *e, const cel_slot *slots, int at, float *data, uint64_t seed) {
+/* x comes zeroed. */
+static cel_status start(const cel_exec *e, const cel_slot *slots, int at, float *x, uint64_t seed) {
     const cel_slot *slot = &slots[at];
     cel_init init = e->g->value[slot->value].init;
     cel_rng rng = cel_rng_at(seed, slot->name, 0, 0);
-    float *x = data + slot->offset;
-    if (init == CEL_INIT_ZERO) return CEL_OK; /* blocks come zeroed */
+    if (init == CEL_INIT_ZERO) return CEL_OK;
     if (init == CEL_INIT_ONE) {
         for (size_t i = 0; i < slot->count; i++) x[i] = 1;
         return CEL_OK;
@@ -422,6 +425,38 @@ static cel_status make_rows(cel_exec *e) {
     return CEL_OK;
 }
 
+cel_status cel_exec_start(const cel_exec *e, int slot, uint64_t seed, float *values) {
+    memset(values, 0, e->param[slot].count * sizeof *values);
+    return start(e, e->param, slot, values, seed);
+}
+
+static cel_status start_param(cel_exec *e, int slot, uint64_t seed) {
+    float *x = (float *)e->params.data + e->param[slot].offset;
+    if (e->lender && e->lender->start) return e->lender->start(e->lender->ctx, e, slot, seed, x);
+    return start(e, e->param, slot, x, seed);
+}
+
+void cel_exec_lend(cel_exec *e, cel_exec_lender *lender) {
+    assert(!e->begun);
+    e->lender = lender;
+}
+
+static cel_status borrow(cel_exec *e) {
+    cel_exec_lender *l = e->lender;
+    size_t temp = round_up(e->temp.bytes, ALIGN), bytes = temp + e->work.bytes;
+    if (l->bytes < bytes) {
+        cel_block_free(l->memory, l->bytes);
+        l->memory = cel_block_alloc(bytes);
+        l->bytes = l->memory ? bytes : 0;
+        if (!l->memory)
+            return CEL_FAIL(CEL_NOMEM,
+                            "out of memory: %zu bytes for tensors; a smaller batch or fewer channels need less", bytes);
+    }
+    e->temp.data = l->memory;
+    e->work.data = e->temp.data + temp;
+    return CEL_OK;
+}
+
 cel_status cel_exec_prepare(cel_exec *e, uint64_t seed) {
     if (e->begun) return CEL_FAIL(CEL_INTERNAL, "the executor was prepared before");
     e->begun = true;
@@ -432,16 +467,19 @@ cel_status cel_exec_prepare(cel_exec *e, uint64_t seed) {
         e->states = e->owner->states;
     }
     for (size_t i = e->owner ? 2 : 0; i < CEL_COUNT(blocks); i++) {
+        if (lent(e, blocks[i])) continue;
         blocks[i]->data = cel_block_alloc(blocks[i]->bytes);
         if (!blocks[i]->data)
             return CEL_FAIL(CEL_NOMEM,
                             "out of memory: %zu bytes for tensors; a smaller batch or fewer channels need less",
                             blocks[i]->bytes);
     }
+    if (e->lender) CEL_TRY(borrow(e));
     for (int i = 0; i < e->n_programs; i++) CEL_TRY(bind_program(e, &e->program[i]));
     CEL_TRY(make_rows(e));
-    for (int i = 0; i < e->n_params && !e->owner; i++) CEL_TRY(start(e, e->param, i, (float *)e->params.data, seed));
-    for (int i = 0; i < e->n_states && !e->owner; i++) CEL_TRY(start(e, e->state, i, (float *)e->states.data, seed));
+    for (int i = 0; i < e->n_params && !e->owner; i++) CEL_TRY(start_param(e, i, seed));
+    for (int i = 0; i < e->n_states && !e->owner; i++)
+        CEL_TRY(start(e, e->state, i, (float *)e->states.data + e->state[i].offset, seed));
     const char *poison = getenv("CELLAR_POISON");
     e->poison = poison && !strcmp(poison, "1");
     e->prepared = true;

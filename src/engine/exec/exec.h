@@ -38,6 +38,18 @@ cel_status cel_exec_add_program(cel_exec *e, cel_mode mode, const cel_val *targe
 /* Allocates what the programs were planned to need; then they can run and values be read and written. Parameters and states start as declared,
  * from `seed`. */
 cel_status cel_exec_prepare(cel_exec *e, uint64_t seed);
+/* For many executors one after another, each of which would fill fresh memory and draw the same first values: temporaries and scratch
+ * lie in `memory` instead, which is made larger where it must and stays the lender's (cel_block_free), and `start`, if there is one,
+ * gives the first values of parameter slots[i] instead of cel_exec_start. Before prepare. */
+typedef struct cel_exec_lender {
+    void *memory;
+    size_t bytes;
+    cel_status (*start)(void *ctx, const cel_exec *e, int slot, uint64_t seed, float *values);
+    void *ctx;
+} cel_exec_lender;
+void cel_exec_lend(cel_exec *e, cel_exec_lender *lender);
+/* The first values of parameter slots[slot], as declared. */
+cel_status cel_exec_start(const cel_exec *e, int slot, uint64_t seed, float *values);
 /* What prepare would allocate: readable after the programs are added, before and after prepare. */
 typedef struct cel_exec_memory {
     size_t param_bytes, grad_bytes, state_bytes, input_bytes, temp_bytes, work_bytes;

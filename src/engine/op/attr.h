@@ -4,6 +4,9 @@
 #define CEL_ENGINE_ATTR_H
 #include "engine/op/op.h"
 
+/* Elements to a number of sign_code: all of a float that are exact. */
+enum { CEL_SIGN_CODE_BITS = 24 };
+
 typedef struct cel_constant_attr {
     float value;
     cel_shape shape;

@@ -1,6 +1,6 @@
 /* Reverse accumulation: the gradient as operations of the same graph.
  *
- * Walks the operations backwards from y, once each; what reaches a value from its readers is summed by cel_add, which
+ * Walks the operations backwards from what is differentiated, once each; what reaches a value from its readers is summed by cel_add, which
  * leaves out contributions under gates that are off. */
 #include <assert.h>
 
@@ -124,19 +124,23 @@ static cel_val own_gradient(cel_graph *g, cel_val param, cel_val grad) {
     return grad;
 }
 
-static cel_status walk(reverse *r, cel_val y, cel_val dy, const cel_val *wrt, int n, cel_val *grads) {
+static cel_status walk(reverse *r, const cel_val *y, const cel_val *dy, int n_y, const cel_val *wrt, int n,
+                       cel_val *grads) {
     cel_graph *g = r->g;
     CEL_ALLOC(r->needed, (size_t)r->n_values);
     CEL_ALLOC(r->head, (size_t)r->n_values);
     for (int v = 0; v < r->n_values; v++) r->head[v] = -1;
     for (int i = 0; i < n; i++) r->needed[wrt[i]] = true;
-    int last = g->value[y].op;
+    int last = -1;
+    for (int k = 0; k < n_y; k++)
+        if (g->value[y[k]].op > last) last = g->value[y[k]].op;
     for (int i = 0; i <= last; i++) {
         bool needed = false;
         for (int k = 0; k < g->op[i].n_in; k++) needed |= g->op[i].in[k] != CEL_NONE && r->needed[g->op[i].in[k]];
         for (int k = 0; k < g->op[i].n_out; k++) r->needed[g->op[i].out[k]] |= needed;
     }
-    if (!push(r, y, dy)) return CEL_FAIL(CEL_NOMEM, "out of memory: a gradient");
+    for (int k = 0; k < n_y; k++)
+        if (!push(r, y[k], dy[k])) return CEL_FAIL(CEL_NOMEM, "out of memory: a gradient");
     for (int i = last; i >= 0 && g->status == CEL_OK; i--) CEL_TRY(step_back(r, i));
     for (int i = 0; i < n && g->status == CEL_OK; i++) {
         CEL_TRY(gather(r, wrt[i], &grads[i]));
@@ -146,7 +150,8 @@ static cel_status walk(reverse *r, cel_val y, cel_val dy, const cel_val *wrt, in
 }
 
 /* Checks what a caller can get wrong, then walks; errors stay in the graph too, so that sealing it fails. */
-static cel_status gradient(cel_graph *g, cel_val y, cel_val dy, const cel_val *wrt, int n, cel_val *grads) {
+static cel_status gradient(cel_graph *g, const cel_val *y, const cel_val *dy, int n_y, const cel_val *wrt, int n,
+                           cel_val *grads) {
     for (int i = 0; i < n; i++) grads[i] = CEL_NONE;
     for (int i = 0; i < n && g->status == CEL_OK; i++)
         if (wrt[i] < 0 || wrt[i] >= g->n_values)
@@ -156,7 +161,7 @@ static cel_status gradient(cel_graph *g, cel_val y, cel_val dy, const cel_val *w
     const char *scope = g->scope;
     int gate = g->gate;
     g->in_gradient = true;
-    cel_status status = walk(&r, y, dy, wrt, n, grads);
+    cel_status status = walk(&r, y, dy, n_y, wrt, n, grads);
     g->in_gradient = false;
     g->scope = scope;
     g->gate = gate;
@@ -172,8 +177,7 @@ static cel_status gradient(cel_graph *g, cel_val y, cel_val dy, const cel_val *w
     return CEL_OK;
 }
 
-cel_status cel_graph_grad_from(cel_graph *g, cel_val y, cel_val dy, const cel_val *wrt, int n, cel_val *grads) {
-    assert(!g->sealed);
+static void check_upstream(cel_graph *g, cel_val y, cel_val dy) {
     if (g->status == CEL_OK && (y < 0 || y >= g->n_values || dy < 0 || dy >= g->n_values))
         cel_graph_error(g, CEL_SHAPE, "gradient: y or dy is no value of this graph");
     if (g->status == CEL_OK && (!cel_shape_equal(g->value[y].shape, g->value[dy].shape) ||
@@ -183,7 +187,17 @@ cel_status cel_graph_grad_from(cel_graph *g, cel_val y, cel_val dy, const cel_va
     if (g->status == CEL_OK && g->value[dy].layout == CEL_BATCH && g->value[dy].role != CEL_INPUT &&
         !(g->value[dy].op >= 0 && g->op[g->value[dy].op].gradient))
         cel_graph_error(g, CEL_SHAPE, "gradient: dy must be an input or come out of an earlier gradient");
-    return gradient(g, y, dy, wrt, n, grads);
+}
+
+cel_status cel_graph_grad_from_all(cel_graph *g, const cel_val *y, const cel_val *dy, int n_y, const cel_val *wrt,
+                                   int n, cel_val *grads) {
+    assert(!g->sealed);
+    for (int k = 0; k < n_y; k++) check_upstream(g, y[k], dy[k]);
+    return gradient(g, y, dy, n_y, wrt, n, grads);
+}
+
+cel_status cel_graph_grad_from(cel_graph *g, cel_val y, cel_val dy, const cel_val *wrt, int n, cel_val *grads) {
+    return cel_graph_grad_from_all(g, &y, &dy, 1, wrt, n, grads);
 }
 
 cel_status cel_graph_grad(cel_graph *g, cel_val loss, const cel_val *wrt, int n, cel_val *grads) {
@@ -200,5 +214,5 @@ cel_status cel_graph_grad(cel_graph *g, cel_val loss, const cel_val *wrt, int n,
     g->in_gradient = inside;
     cel_graph_gate(g, gate);
     if (one == CEL_NONE) return CEL_FAIL(g->status, "%s", g->error);
-    return gradient(g, loss, one, wrt, n, grads);
+    return gradient(g, &loss, &one, 1, wrt, n, grads);
 }

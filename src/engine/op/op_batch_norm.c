@@ -69,6 +69,20 @@ static cel_status grad(cel_graph *g, int op, const cel_val *dout, const bool *ne
     return CEL_OK;
 }
 
+/* Of dx alone. mean and rstd stand for what batch_norm makes of x, so theirs is part of x's. */
+static cel_status grad_grad(cel_graph *g, int op, const cel_val *dout, const bool *need, cel_val *din) {
+    const cel_op o = g->op[op];
+    if (dout[1] != CEL_NONE || dout[2] != CEL_NONE)
+        return CEL_FAIL(CEL_UNSUPPORTED, "the gradients of gamma and beta cannot be differentiated again");
+    if (dout[0] == CEL_NONE) return CEL_OK;
+    int index = cel_graph_add(g, &cel_op_batch_norm_grad_grad,
+                              (cel_val[]){dout[0], o.in[0], o.in[1], o.in[2], o.in[3], o.in[4]}, 6, o.attr,
+                              sizeof(cel_batch_norm_attr));
+    for (int i = 0; i < 3 && index >= 0; i++)
+        if (need[i]) din[i] = g->op[index].out[i];
+    return CEL_OK;
+}
+
 static bool by_batch(const cel_kernel_args *a) {
     return a->mode == CEL_MODE_TRAIN || ((const cel_batch_norm_attr *)a->op->attr)->use_batch;
 }
@@ -179,4 +193,5 @@ static const cel_op_case cases[] = {{"plain", plain},
 
 const cel_op_def cel_op_batch_norm = {
     .name = "batch_norm", .n_out = 3, .infer = infer, .grad = grad, .ref = ref, .cases = cases};
-const cel_op_def cel_op_batch_norm_grad = {.name = "batch_norm_grad", .n_out = 3, .infer = infer_grad, .ref = ref_grad};
+const cel_op_def cel_op_batch_norm_grad = {
+    .name = "batch_norm_grad", .n_out = 3, .infer = infer_grad, .grad = grad_grad, .ref = ref_grad};

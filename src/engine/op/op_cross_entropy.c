@@ -54,6 +54,18 @@ static cel_status grad(cel_graph *g, int op, const cel_val *dout, const bool *ne
     return CEL_OK;
 }
 
+/* Only where dlogits = dloss (p - t) / n with a number for dloss, which a loss' own gradient has: then d/dp is that number / n. */
+static cel_status grad_grad(cel_graph *g, int op, const cel_val *dout, const bool *need, cel_val *din) {
+    const cel_op o = g->op[op];
+    if (dout[0] == CEL_NONE || !need[0]) return CEL_OK;
+    const cel_op *from = o.in[2] != CEL_NONE && g->value[o.in[2]].op >= 0 ? &g->op[g->value[o.in[2]].op] : NULL;
+    if (o.in[3] != CEL_NONE || !from || from->def != &cel_op_constant)
+        return CEL_FAIL(CEL_UNSUPPORTED, "only the gradient of the loss itself can be differentiated again");
+    float dloss = ((const cel_constant_attr *)from->attr)->value;
+    din[0] = cel_scale(g, dout[0], dloss / (float)cel_graph_shape(g, o.in[0]).dim[0]);
+    return CEL_OK;
+}
+
 static void ref(const cel_kernel_args *a) {
     double s = (double)((const cel_cross_entropy_attr *)a->op->attr)->smoothing, loss = 0;
     int n = a->in[0].shape.dim[0], c = a->in[0].shape.dim[1], correct = 0;
@@ -120,4 +132,4 @@ static const cel_op_case cases[] = {
 const cel_op_def cel_op_softmax_cross_entropy = {
     .name = "softmax_cross_entropy", .n_out = 3, .infer = infer, .grad = grad, .ref = ref, .cases = cases};
 const cel_op_def cel_op_softmax_cross_entropy_grad = {
-    .name = "softmax_cross_entropy_grad", .n_out = 1, .infer = infer_grad, .ref = ref_grad};
+    .name = "softmax_cross_entropy_grad", .n_out = 1, .infer = infer_grad, .grad = grad_grad, .ref = ref_grad};

@@ -100,6 +100,23 @@ bool cel_genotype_equal(const cel_genotype *a, const cel_genotype *b) {
     return a->space == b->space && a->n == b->n && !memcmp(a->edge, b->edge, (size_t)a->n * sizeof a->edge[0]);
 }
 
+/* Edges go from lower to higher nodes, but a genotype may list them otherwise. In DARTS' cells, which have no `none`, the output takes all
+ * nodes. */
+bool cel_genotype_connected(const cel_genotype *g) {
+    const cel_topology *t = cel_topology_get(g->space);
+    for (int cell = 0; cell < t->n_cells; cell++) {
+        bool reached[CEL_GENOTYPE_EDGES] = {false};
+        for (int node = 0; node < t->n_inputs; node++) reached[node] = true;
+        for (int node = t->n_inputs; node < t->n_nodes; node++)
+            for (int i = 0; i < g->n; i++)
+                if (g->edge[i].cell == cell && g->edge[i].to == node && reached[g->edge[i].from] &&
+                    strcmp(t->op_names[g->edge[i].op], "none") != 0)
+                    reached[node] = true;
+        if (!reached[t->n_nodes - 1]) return false;
+    }
+    return true;
+}
+
 cel_status cel_nb201_from_ops(const uint8_t ops[CEL_NB201_EDGES], cel_genotype *out) {
     *out = (cel_genotype){.space = CEL_ARCH_NB201, .n = CEL_NB201_EDGES};
     for (int e = 0; e < CEL_NB201_EDGES; e++) {
