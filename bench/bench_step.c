@@ -1,13 +1,12 @@
-/* Times one whole search step of the NAS-Bench-201 supernet (C=16, N=5, batch 64, two threads): fresh augmented batches from
- * the loader, a Dirichlet draw, the architecture half-step with Adam, the weight half-step with clipping and SGD.
+/* Times steps of the cases of `cellar bench`, beside PyTorch: JSON lines on standard output, and a table.
  *
- *   bench_step [--peer] [--best] [--case NAME] [--steps N] [--threads N]    a JSON line a case, a table on stderr
- *   bench_step --profile --case NAME                                        where the time goes, kernel by kernel
- *   bench_step --serve --case NAME                                          a step a line of stdin, as bench/peer/peer_step.py does
+ *   bench_step [--peer] [--case NAME] [--steps N] [--threads N]
+ *   bench_step --serve --case NAME      a step for each line of standard input, as bench/peer/peer_step.py does
  *
- * Each program that is measured runs in a process of its own and they take turns step by step, so that a machine that drifts
- * drifts for both; figures are medians. --peer runs PyTorch beside it with the Python that PEER_PYTHON names, eager; --best also
- * PyTorch at its best (compiled; starts for minutes). */
+ * Each program that is measured runs in a process of its own and they take turns step by step, so that a machine that drifts drifts for
+ * all; figures are medians, and of ratios too. Beside a case run: the same case on one thread; with --peer PyTorch, by the Python that
+ * PEER_PYTHON names: eager, as search code is usually written, and at its best (bench/peer/peer_step.py; it compiles for minutes
+ * before the first step). */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <jansson.h>
@@ -18,27 +17,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/file.h"
-#include "base/mem.h"
-#include "data/loader.h"
-#include "engine/backend/cpu/cpu.h"
-#include "nas/search/settings.h"
-#include "nas/search/supernet.h"
+#include "cellar/bench.h"
+#include "cellar/text.h"
 
-enum { BATCH = 64, ENTRIES = 30, MOST_STEPS = 1000 };
-
-typedef struct bench_case {
-    const char *name, *peer;
-    int k;
-    bool keep3; /* the three operations that the peer keeps on each edge */
-} bench_case;
-static const bench_case cases[] = {
-    {"nb201_k4", "k4", 4, false}, {"nb201_k2_keep3", "k2_keep3", 2, true}, {"nb201_k1", "k1", 1, false}};
-static const uint8_t kept[6][5] = {{0, 1, 1, 1, 0}, {1, 1, 1, 0, 0}, {0, 0, 1, 1, 1},
-                                   {0, 1, 1, 1, 0}, {1, 1, 0, 0, 1}, {0, 0, 1, 1, 1}};
+enum { MOST_STEPS = 1000, MOST_CASES = 64 };
 
 typedef struct options {
-    bool peer, best, profile, serve;
+    bool peer, serve;
     const char *only;
     int steps, threads;
 } options;
@@ -47,78 +32,6 @@ static void must(cel_status status, const char *what) {
     if (status == CEL_OK) return;
     fprintf(stderr, "bench_step: %s: %s\n", what, cel_status_message());
     exit(cel_status_exit_code(status));
-}
-
-/* ---- the search that is measured ---- */
-
-typedef struct rig {
-    cel_pool *pool;
-    cel_dataset *data;
-    cel_loader *loader[2];
-    cel_conf *tree;
-    cel_settings settings;
-    cel_policy *policy;
-    cel_supernet *net;
-    int64_t step;
-} rig;
-
-static void rig_init(rig *r, const bench_case *c, int threads) {
-    char text[128];
-    snprintf(text, sizeof text, "search:\n  stages:\n    - {k: %d}\n", c->k);
-    must(cel_pool_create(threads, &r->pool), "threads");
-    must(cel_dataset_open("cifar10-mini", NULL, &r->data), "data");
-    must(cel_conf_parse("bench", text, strlen(text), &r->tree), "settings");
-    must(cel_settings_init(&r->settings, r->tree, NULL, 0), "settings");
-    must(cel_policy_create(r->settings.method, r->settings.space->choices(), r->settings.method_conf, 1, &r->policy),
-         "method");
-    for (int e = 0; e < ENTRIES; e++) r->policy->live[e] = c->keep3 ? kept[e / 5][e % 5] : 1;
-    for (int i = 0; i < 2; i++) {
-        cel_loader_conf conf = {.name = i ? "arch" : "weights",
-                                .seed = 1,
-                                .data = r->data,
-                                .part = CEL_PART_TRAIN,
-                                .batch = BATCH,
-                                .order = i ? CEL_ORDER_FRESH : CEL_ORDER_SHUFFLE,
-                                .drop_last = true,
-                                .augment = {.pad = 4, .flip = true}};
-        must(cel_loader_create(&conf, &r->loader[i]), "loader");
-    }
-    cel_supernet_conf conf = {.space = r->settings.space,
-                              .space_conf = r->settings.space_conf,
-                              .shape = {BATCH, 3, 32, 32, 10},
-                              .form = {.k = c->k, .live = r->policy->live, .fused = true},
-                              .backend = &cel_backend_cpu,
-                              .pool = r->pool,
-                              .seed = 1};
-    must(cel_supernet_create(&conf, r->policy->n_params, &r->net), "supernet");
-}
-
-static void rig_fini(rig *r) {
-    cel_supernet_destroy(r->net);
-    for (int i = 0; i < 2; i++) cel_loader_destroy(r->loader[i]);
-    cel_policy_destroy(r->policy);
-    cel_settings_fini(&r->settings);
-    cel_conf_destroy(r->tree);
-    cel_dataset_destroy(r->data);
-    cel_pool_destroy(r->pool);
-}
-
-static double rig_step(rig *r, double *loss) {
-    static const cel_sgd sgd = {.lr = 0.025, .momentum = 0.9, .weight_decay = 3e-4};
-    double began = cel_clock_s();
-    cel_half_step out;
-    for (int i = 1; i >= 0; i--) {
-        cel_batch batch;
-        cel_at at = {.phase = i ? CEL_PHASE_ARCH : CEL_PHASE_WEIGHT, .n_epochs = 1, .step = r->step};
-        cel_loader_next(r->loader[i], &batch);
-        if (i)
-            must(cel_supernet_arch_step(r->net, r->policy, &at, batch.images, batch.labels, &out), "step");
-        else
-            must(cel_supernet_weight_step(r->net, r->policy, &at, &sgd, 5, batch.images, batch.labels, &out), "step");
-    }
-    r->step++;
-    *loss = out.loss;
-    return 1e3 * (cel_clock_s() - began);
 }
 
 static int by_value(const void *a, const void *b) {
@@ -132,88 +45,55 @@ static double median(const double *v, int n) {
     return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
-/* Twice the forward for the architecture's half (forward, data gradient), thrice for the weights' (and weight gradient). */
-static double step_flops(const rig *r) { return 5 * cel_graph_flops(r->net->graph, NULL); }
+/* ---- one side of the comparison ---- */
 
-static void serve(const bench_case *c, const options *o) {
-    rig r = {0};
-    double loss = 0, ms[MOST_STEPS];
-    int n = 0;
+static void serve(const char *name, int threads) {
+    cel_bench *bench;
+    cel_bench_facts facts;
+    cel_bench_machine machine;
+    double ms;
     char line[64];
-    rig_init(&r, c, o->threads);
-    for (int i = 0; i < 2; i++) rig_step(&r, &loss);
+    must(cel_bench_open(name, threads, &bench), name);
     printf("{\"ready\": true}\n");
     fflush(stdout);
-    while (n < MOST_STEPS && fgets(line, sizeof line, stdin)) {
-        ms[n] = rig_step(&r, &loss);
-        printf("{\"ms\": %.4f}\n", ms[n++]);
+    while (fgets(line, sizeof line, stdin)) {
+        must(cel_bench_step(bench, &ms), name);
+        printf("{\"ms\": %.4f}\n", ms);
         fflush(stdout);
     }
-    if (n == 0) ms[n++] = rig_step(&r, &loss);
-    double waited = cel_loader_waited_s(r.loader[0]) + cel_loader_waited_s(r.loader[1]);
-    printf("{\"peak_mb\": %.1f, \"gflop\": %.4f, \"loss\": %.4f, \"loader_waited_ms\": %.3f, \"isa\": \"%s\"}\n",
-           (double)cel_mem_peak_bytes() / (1 << 20), 1e-9 * step_flops(&r), loss, 1e3 * waited / (double)r.step,
-           cel_cpu_isa_active()->name);
-    rig_fini(&r);
+    cel_bench_get_facts(bench, &facts);
+    cel_bench_close(bench);
+    must(cel_bench_measure(threads, &machine), "the machine's peak");
+    printf("{\"peak_mb\": %.1f, \"gflop\": %.4f, \"floor_ms\": %.3f, \"loss\": %.4f, \"loader_stall_ms\": %.3f, "
+           "\"isa\": \"%s\", \"machine_gflops\": %.1f, \"machine_bf16_gflops\": %.1f, \"machine_gb_s\": %.1f}\n",
+           (double)facts.peak_bytes / (1 << 20), 1e-9 * facts.flops, cel_bench_floor_ms(&facts, &machine), facts.loss,
+           facts.stall_ms, facts.isa, 1e-9 * machine.flops, 1e-9 * machine.bf16_flops, 1e-9 * machine.bytes);
 }
 
-static int by_seconds(const void *a, const void *b) {
-    double x = ((const cel_profile_row *)a)->seconds, y = ((const cel_profile_row *)b)->seconds;
-    return (x < y) - (x > y);
-}
-
-static void profile(const bench_case *c, const options *o) {
-    rig r = {0};
-    double loss, total = 0;
-    rig_init(&r, c, o->threads);
-    for (int i = 0; i < 2; i++) rig_step(&r, &loss);
-    cel_exec_profile(r.net->exec, true);
-    for (int i = 0; i < o->steps; i++) total += rig_step(&r, &loss);
-    int n;
-    const cel_profile_row *rows = cel_exec_profile_rows(r.net->exec, &n);
-    cel_profile_row *sorted = cel_alloc((size_t)n, sizeof *sorted);
-    double kernels = 0;
-    for (int i = 0; sorted && i < n; i++) {
-        sorted[i] = rows[i];
-        kernels += 1e3 * rows[i].seconds;
-    }
-    if (sorted) qsort(sorted, (size_t)n, sizeof *sorted, by_seconds);
-    printf("%s: %.2f ms a step, %.2f in kernels\n", c->name, total / o->steps, kernels / o->steps);
-    printf("%8s %6s %8s %7s %6s  kernel\n", "ms", "share", "GFLOP/s", "GB/s", "calls");
-    for (int i = 0; sorted && i < n && sorted[i].seconds > 0; i++) {
-        double s = sorted[i].seconds;
-        printf("%8.3f %5.1f%% %8.1f %7.1f %6llu  %s  %s\n", 1e3 * s / o->steps, 1e5 * s / total,
-               1e-9 * sorted[i].flops / s, 1e-9 * sorted[i].bytes / s,
-               (unsigned long long)(sorted[i].calls / (uint64_t)o->steps), sorted[i].op, sorted[i].scope);
-    }
-    cel_free(sorted);
-    rig_fini(&r);
-}
-
-/* ---- taking turns with the peer ---- */
+/* ---- taking turns ---- */
 
 typedef struct runner {
-    pid_t pid;
+    const char *name;
+    pid_t pid; /* 0: does not take part */
     FILE *to, *from;
     double ms[MOST_STEPS];
     json_t *last;
 } runner;
 
-static json_t *answer(runner *r, const char *who) {
+static json_t *answer(runner *r) {
     char line[4096];
     json_error_t error;
     json_t *value = fgets(line, sizeof line, r->from) ? json_loads(line, 0, &error) : NULL;
-    if (!value) {
-        fprintf(stderr, "bench_step: %s ended without an answer\n", who);
-        exit(1);
-    }
-    return value;
+    if (value) return value;
+    fprintf(stderr, "bench_step: %s ended without an answer\n", r->name);
+    exit(1);
 }
 
 static void start(runner *r, char *const argv[]) {
     int in[2], out[2];
-    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) must(CEL_FAIL(CEL_IO, "no pipe"), "start");
+    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) must(CEL_FAIL(CEL_IO, "no pipe"), r->name);
     r->pid = fork();
+    if (r->pid < 0) must(CEL_FAIL(CEL_IO, "no process"), r->name);
     if (r->pid == 0) {
         signal(SIGPIPE, SIG_DFL);
         dup2(in[0], 0);
@@ -225,111 +105,170 @@ static void start(runner *r, char *const argv[]) {
     close(out[1]);
     r->to = fdopen(in[1], "w");
     r->from = fdopen(out[0], "r");
-    json_decref(answer(r, argv[0])); /* ready */
+    json_decref(answer(r)); /* ready */
 }
 
-static void ask(runner *r, int i, const char *who) {
+static void ask(runner *r, int i) {
     fputs("\n", r->to);
     fflush(r->to);
-    json_t *value = answer(r, who);
+    json_t *value = answer(r);
     r->ms[i] = json_number_value(json_object_get(value, "ms"));
     json_decref(value);
 }
 
-static void finish(runner *r, const char *who) {
+static void finish(runner *r) {
     fclose(r->to);
-    r->last = answer(r, who);
+    r->last = answer(r);
     fclose(r->from);
     waitpid(r->pid, NULL, 0);
 }
 
 static double number(const runner *r, const char *key) { return json_number_value(json_object_get(r->last, key)); }
 
+enum { OURS, SINGLE, EAGER, BEST, SIDES };
+
+static void start_peer(runner *r, const char *name, const char *threads, bool best) {
+    char *python = getenv("PEER_PYTHON");
+    if (!python) must(CEL_FAIL(CEL_USAGE, "set PEER_PYTHON to a Python that has PyTorch"), "peer");
+    start(r,
+          (char *[]){python, (char *)(uintptr_t)CEL_SOURCE_DIR "/bench/peer/peer_step.py", "--serve", "--case",
+                     (char *)(uintptr_t)name, "--threads", (char *)(uintptr_t)threads, best ? "--best" : NULL, NULL});
+}
+
+/* Steps in turns; `side` comes zeroed. */
+static void run_case(const cel_bench_case *c, const options *o, runner side[SIDES]) {
+    static const char *const names[SIDES] = {"cellar", "one thread", "eager", "best"};
+    bool kernels = strcmp(c->name, "loader") != 0;
+    char threads[16];
+    snprintf(threads, sizeof threads, "%d", o->threads);
+    for (int i = 0; i < SIDES; i++) side[i].name = names[i];
+    char *self[] = {"/proc/self/exe", "--serve", "--case", (char *)(uintptr_t)c->name, "--threads", threads, NULL};
+    start(&side[OURS], self);
+    if (kernels && o->threads > 1) {
+        self[5] = "1";
+        start(&side[SINGLE], self);
+    }
+    for (int i = EAGER; kernels && o->peer && i < SIDES; i++) start_peer(&side[i], c->name, threads, i == BEST);
+    for (int step = 0; step < o->steps; step++)
+        for (int i = 0; i < SIDES; i++)
+            if (side[i].pid) ask(&side[i], step);
+    for (int i = 0; i < SIDES; i++)
+        if (side[i].pid) finish(&side[i]);
+}
+
+/* ---- the record of a case ---- */
+
 static void set(json_t *line, const char *key, double value, double unit) {
     char text[64];
-    snprintf(text, sizeof text, "%.*f", unit < 1 ? 2 : 1, value);
+    snprintf(text, sizeof text, "%.*f", unit < 0.01 ? 3 : unit < 0.1 ? 2 : 1, value);
     json_object_set_new(line, key, json_real(strtod(text, NULL)));
 }
 
-static void compare(const bench_case *c, const options *o, char *self) {
-    enum { OURS, EAGER, BEST, MOST };
-    static const char *const names[MOST] = {"cellar", "eager", "best"};
-    static runner r[MOST];
-    char threads[16];
-    const char *python = getenv("PEER_PYTHON");
-    snprintf(threads, sizeof threads, "%d", o->threads);
-    bool on[MOST] = {true, o->peer, o->best};
-    if ((o->peer || o->best) && !python)
-        must(CEL_FAIL(CEL_USAGE, "set PEER_PYTHON to a Python that has PyTorch"), "peer");
-    char *script = (char *)(uintptr_t)CEL_SOURCE_DIR "/bench/peer/peer_step.py", *best = (char *)(uintptr_t) "--best";
-    char *python_path = (char *)(uintptr_t)(python ? python : "");
-    char *peer = (char *)(uintptr_t)c->peer, *name = (char *)(uintptr_t)c->name;
-    memset(r, 0, sizeof r);
-    signal(SIGPIPE, SIG_IGN); /* a peer that dies is reported by answer() */
-    start(&r[OURS], (char *[]){self, "--serve", "--case", name, "--threads", threads, NULL});
-    for (int p = EAGER; p < MOST; p++)
-        if (on[p])
-            start(&r[p], (char *[]){python_path, script, "--serve", "--case", peer, "--threads", threads,
-                                    p == BEST ? best : NULL, NULL});
-    for (int i = 0; i < o->steps; i++)
-        for (int p = 0; p < MOST; p++)
-            if (on[p]) ask(&r[p], i, names[p]);
-    for (int p = 0; p < MOST; p++)
-        if (on[p]) finish(&r[p], names[p]);
+/* Median of how many times slower a side was than cellar, turn by turn. */
+static double ratio(const runner *side, const runner *ours, int steps) {
+    double each[MOST_STEPS];
+    for (int i = 0; i < steps; i++) each[i] = side->ms[i] / ours->ms[i];
+    return median(each, steps);
+}
 
-    double ms = median(r[OURS].ms, o->steps);
+static json_t *record(const cel_bench_case *c, const options *o, const runner side[SIDES]) {
+    const runner *ours = &side[OURS];
+    double ms = median(ours->ms, o->steps), images = 1e3 * c->images;
     json_t *line = json_object();
     json_object_set_new(line, "case", json_string(c->name));
-    set(line, "ms", ms, 0.01);
-    set(line, "images_per_s", 2e3 * BATCH / ms, 1);
-    set(line, "gflops", 1e3 * number(&r[OURS], "gflop") / ms, 1);
-    set(line, "peak_mb", number(&r[OURS], "peak_mb"), 1);
-    fprintf(stderr, "%-16s %9.2f ms %8.1f images/s %7.1f GFLOP/s %8.1f MB", c->name, ms, 2e3 * BATCH / ms,
-            1e3 * number(&r[OURS], "gflop") / ms, number(&r[OURS], "peak_mb"));
-    for (int p = EAGER; p < MOST; p++) {
-        if (!on[p]) continue;
-        char key[32];
-        double ratio[MOST_STEPS], peer_ms = median(r[p].ms, o->steps);
-        for (int i = 0; i < o->steps; i++) ratio[i] = r[p].ms[i] / r[OURS].ms[i];
-        snprintf(key, sizeof key, "%s_ms", names[p]);
-        set(line, key, peer_ms, 0.01);
-        snprintf(key, sizeof key, "%s_peak_mb", names[p]);
-        set(line, key, number(&r[p], "peak_mb"), 1);
-        snprintf(key, sizeof key, "%s_ratio", names[p]);
-        set(line, key, median(ratio, o->steps), 0.01);
-        fprintf(stderr, " | %s %9.2f ms %8.1f MB: %.2f times", names[p], peer_ms, number(&r[p], "peak_mb"),
-                median(ratio, o->steps));
+    set(line, "ms", ms, 0.001);
+    set(line, "images_per_s", images / ms, 0.1);
+    set(line, "peak_mb", number(ours, "peak_mb"), 0.1);
+    if (number(ours, "gflop") > 0) {
+        set(line, "gflops", 1e3 * number(ours, "gflop") / ms, 0.1);
+        set(line, "floor_ms", number(ours, "floor_ms"), 0.01);
+        set(line, "floor_share", number(ours, "floor_ms") / ms, 0.001);
     }
-    fprintf(stderr, "\n");
+    if (side[SINGLE].pid) {
+        set(line, "one_thread_ms", median(side[SINGLE].ms, o->steps), 0.01);
+        set(line, "thread_gain", ratio(&side[SINGLE], ours, o->steps), 0.01);
+    }
+    for (int i = EAGER; i < SIDES; i++) {
+        const char *name = side[i].name;
+        char key[32];
+        if (!side[i].pid) continue;
+        double peer_ms = median(side[i].ms, o->steps);
+        snprintf(key, sizeof key, "%s_ms", name);
+        set(line, key, peer_ms, 0.01);
+        snprintf(key, sizeof key, "%s_images_per_s", name);
+        set(line, key, images / peer_ms, 0.1);
+        snprintf(key, sizeof key, "%s_peak_mb", name);
+        set(line, key, number(&side[i], "peak_mb"), 0.1);
+        snprintf(key, sizeof key, "%s_ratio", name);
+        set(line, key, ratio(&side[i], ours, o->steps), 0.01);
+    }
+    if (side[EAGER].pid) {
+        json_object_set_new(line, "torch", json_incref(json_object_get(side[EAGER].last, "torch")));
+        json_object_set_new(line, "allocator", json_incref(json_object_get(side[EAGER].last, "allocator")));
+    }
+    set(line, "loader_stall_ms", number(ours, "loader_stall_ms"), 0.01);
     json_object_set_new(line, "threads", json_integer(o->threads));
     json_object_set_new(line, "steps", json_integer(o->steps));
-    json_object_set_new(line, "isa", json_incref(json_object_get(r[OURS].last, "isa")));
-    set(line, "loader_waited_ms", number(&r[OURS], "loader_waited_ms"), 0.01);
-    json_dumpf(line, stdout, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(7));
-    printf("\n");
-    fflush(stdout);
-    json_decref(line);
-    for (int p = 0; p < MOST; p++) json_decref(r[p].last);
+    json_object_set_new(line, "isa", json_incref(json_object_get(ours->last, "isa")));
+    static const char *const machine[] = {"machine_gflops", "machine_bf16_gflops", "machine_gb_s"};
+    for (int i = 0; i < 3; i++)
+        json_object_set_new(line, machine[i], json_incref(json_object_get(ours->last, machine[i])));
+    return line;
+}
+
+/* ---- the table ---- */
+
+typedef struct column {
+    const char *head, *key;
+    int width, digits;
+} column;
+static const column columns[] = {{"img/s", "images_per_s", 8, 0},     {"eager", "eager_images_per_s", 7, 0},
+                                 {"best", "best_images_per_s", 7, 0}, {"/eager", "eager_ratio", 7, 2},
+                                 {"/best", "best_ratio", 7, 2},       {"GFLOP/s", "gflops", 8, 0},
+                                 {"of floor", "floor_share", 9, 2},   {"MB", "peak_mb", 6, 0},
+                                 {"eager", "eager_peak_mb", 6, 0},    {"best", "best_peak_mb", 6, 0},
+                                 {"1 to n", "thread_gain", 7, 2}};
+enum { COLUMNS = sizeof columns / sizeof *columns };
+
+static void print_table(json_t *const *line, int n) {
+    double fastest = 0, loader = 0;
+    fprintf(stderr, "\n%-18s", "case");
+    for (int k = 0; k < COLUMNS; k++) fprintf(stderr, "%*s", columns[k].width, columns[k].head);
+    fprintf(stderr, "\n");
+    for (int i = 0; i < n; i++) {
+        const char *name = json_string_value(json_object_get(line[i], "case"));
+        double speed = json_number_value(json_object_get(line[i], "images_per_s"));
+        fprintf(stderr, "%-18s", name);
+        for (int k = 0; k < COLUMNS; k++) {
+            const json_t *value = json_object_get(line[i], columns[k].key);
+            if (value)
+                fprintf(stderr, "%*.*f", columns[k].width, columns[k].digits, json_number_value(value));
+            else
+                fprintf(stderr, "%*s", columns[k].width, "-");
+        }
+        fprintf(stderr, "\n");
+        if (!strcmp(name, "loader"))
+            loader = speed;
+        else if (strstr(name, "nb201_k") && speed > fastest)
+            fastest = speed;
+    }
+    if (loader > 0 && fastest > 0)
+        fprintf(stderr, "The loader makes %.0f times the images that the fastest step takes.\n", loader / fastest);
 }
 
 static int whole(const char *flag, const char *text, int most) {
-    char *end;
-    long n = strtol(text, &end, 10);
-    if (end == text || *end || n < 1 || n > most)
+    int64_t n;
+    if (!cel_text_to_int(text, &n) || n < 1 || n > most)
         must(CEL_FAIL(CEL_USAGE, "%s: expected 1 to %d, found \"%s\"", flag, most, text), "usage");
     return (int)n;
 }
 
 int main(int argc, char **argv) {
-    options o = {.steps = 15, .threads = 2};
+    options o = {.steps = 11, .threads = 2};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (!strcmp(argv[i], "--peer"))
             o.peer = true;
-        else if (!strcmp(argv[i], "--best"))
-            o.peer = o.best = true;
-        else if (!strcmp(argv[i], "--profile"))
-            o.profile = true;
         else if (!strcmp(argv[i], "--serve"))
             o.serve = true;
         else if (!strcmp(argv[i], "--case"))
@@ -341,17 +280,27 @@ int main(int argc, char **argv) {
         else
             must(CEL_FAIL(CEL_USAGE, "unknown flag %s", argv[i]), "usage");
     }
-    bool found = false;
-    for (size_t i = 0; i < CEL_COUNT(cases); i++) {
-        if (o.only && strcmp(o.only, cases[i].name) != 0) continue;
-        found = true;
-        if (o.serve)
-            serve(&cases[i], &o);
-        else if (o.profile)
-            profile(&cases[i], &o);
-        else
-            compare(&cases[i], &o, "/proc/self/exe");
+    if (o.serve) {
+        serve(o.only ? o.only : "", o.threads);
+        return 0;
     }
-    if (!found) must(CEL_FAIL(CEL_USAGE, "no case named %s", o.only ? o.only : ""), "usage");
+    static json_t *line[MOST_CASES];
+    const cel_bench_case *c;
+    int n = 0;
+    signal(SIGPIPE, SIG_IGN); /* a side that dies is reported by answer() */
+    for (int i = 0; (c = cel_bench_case_get(i)) && n < MOST_CASES; i++) {
+        static runner side[SIDES];
+        if (o.only && strcmp(o.only, c->name) != 0) continue;
+        memset(side, 0, sizeof side);
+        run_case(c, &o, side);
+        line[n] = record(c, &o, side);
+        json_dumpf(line[n++], stdout, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(7));
+        printf("\n");
+        fflush(stdout);
+        for (int k = 0; k < SIDES; k++) json_decref(side[k].last);
+    }
+    if (!n) must(CEL_FAIL(CEL_USAGE, "no case is called %s", o.only ? o.only : ""), "usage");
+    print_table(line, n);
+    for (int i = 0; i < n; i++) json_decref(line[i]);
     return 0;
 }

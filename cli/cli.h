@@ -93,6 +93,8 @@ cel_status cli_parse(int argc, char **argv, const char *usage, const char *about
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* An escape sequence ("\033[1m") where that stream is coloured, else "". */
 const char *cli_style(FILE *stream, const char *escape);
+/* The locale's characters are UTF-8. */
+bool cli_utf8(void);
 /* `text` as a JSON string with its quotes. */
 void cli_json_text(FILE *stream, const char *text);
 

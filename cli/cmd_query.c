@@ -121,15 +121,6 @@ static void print_latencies(const query *q, int row) {
                    k + half < q->n_devices ? " " : "\n");
 }
 
-static bool utf8(void) {
-    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
-    for (int i = 0; i < 3; i++) {
-        const char *value = getenv(names[i]);
-        if (value && *value) return strstr(value, "UTF-8") || strstr(value, "utf8");
-    }
-    return false;
-}
-
 static cel_status print_one(const query *q, int row) {
     cel_genotype g;
     char text[CEL_GENOTYPE_TEXT], *picture;
@@ -142,7 +133,7 @@ static cel_status print_one(const query *q, int row) {
     for (int i = cel_table_find_hash(q->table, hash, 0); i >= 0; i = cel_table_find_hash(q->table, hash, i + 1))
         if (i != row && same++ < 8) printf("%s%d", same == 1 ? "; computes the same as " : ", ", i);
     printf("%s\n\n", same > 8 ? ", ..." : "");
-    CEL_TRY(cel_arch_draw(&g, (utf8() ? 0 : CEL_DRAW_ASCII) | (cli.color_out ? CEL_DRAW_COLOR : 0), &picture));
+    CEL_TRY(cel_arch_draw(&g, (cli_utf8() ? 0 : CEL_DRAW_ASCII) | (cli.color_out ? CEL_DRAW_COLOR : 0), &picture));
     fputs(picture, stdout);
     cel_free(picture);
     print_accuracies(q, row);

@@ -1,6 +1,7 @@
 /* What people see on stderr while something runs. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -25,6 +26,15 @@ static double now_s(void) {
 
 const char *cli_style(FILE *stream, const char *escape) {
     return (stream == stderr ? cli.color_err : cli.color_out) ? escape : "";
+}
+
+bool cli_utf8(void) {
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    for (int i = 0; i < 3; i++) {
+        const char *value = getenv(names[i]);
+        if (value && *value) return strstr(value, "UTF-8") || strstr(value, "utf8");
+    }
+    return false;
 }
 
 /* "1 h 02 min", "3 min 20 s", "4.1 s". */

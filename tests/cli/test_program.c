@@ -95,6 +95,9 @@ static void wrong_lines_are_one_error(void **state) {
     refuses("config check demo --set train.lr=2000", 3, "train.lr: expected a number from 0 to 100, found \"2000\"");
     refuses("config check demo --set method.lrr=1", 3, "did you mean \"method.lr\"?");
     refuses("config check demo -x", 2, "no flag is called \"--x\"");
+    refuses("bench --case nb201_k5", 8, "did you mean \"nb201_k");
+    refuses("bench --steps 0", 2, "--steps: expected a whole number from 1 to 1000, found \"0\"");
+    refuses("bench nb201_k4", 2, "found 1 argument");
 }
 
 static void streams_and_exit_codes(void **state) {
@@ -121,8 +124,8 @@ static void streams_and_exit_codes(void **state) {
 
 static void json_is_json(void **state) {
     (void)state;
-    const char *lines[] = {"list methods --json", "list spaces --json", "--json list datasets", "list recipes --json",
-                           "list methods --settings --json"};
+    const char *lines[] = {"list methods --json", "list spaces --json",  "--json list datasets",
+                           "list recipes --json", "bench --list --json", "list methods --settings --json"};
     for (size_t i = 0; i < CEL_COUNT(lines); i++) {
         json_t *all = json_loads(run(lines[i])->out, JSON_REJECT_DUPLICATES, NULL);
         assert_true(json_array_size(all) > 0);
@@ -133,6 +136,30 @@ static void json_is_json(void **state) {
     json_t *demo = json_loads(run("config show demo --json --set search.seed=77")->out, JSON_REJECT_DUPLICATES, NULL);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(demo, "search"), "seed")), 77);
     json_decref(demo);
+}
+
+static void bench_tells_where_the_time_goes(void **state) {
+    (void)state;
+    const result *r = run("bench --case nb201_k4 --case loader --steps 1 --threads 1 --profile --json");
+    assert_int_equal(r->code, 0);
+    json_error_t error;
+    json_t *net = json_loads(r->out, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
+    json_t *loader = json_loads(r->out + error.position, JSON_REJECT_DUPLICATES, NULL);
+    assert_string_equal(json_string_value(json_object_get(net, "case")), "nb201_k4");
+    assert_string_equal(json_string_value(json_object_get(loader, "case")), "loader");
+    double share = json_number_value(json_object_get(net, "floor_share"));
+    assert_true(share > 0 && share < 2);
+    json_t *profile = json_object_get(net, "profile"), *root = json_array_get(profile, 0);
+    assert_true(json_array_size(profile) > 20 && json_number_value(json_object_get(root, "ms")) > 0);
+    assert_true(!json_object_get(loader, "profile") && !json_object_get(loader, "gflops"));
+    json_decref(net);
+    json_decref(loader);
+    r = run("bench --case nb201_k4 --steps 1 --profile");
+    assert_int_equal(r->code, 0);
+    says(r->out, "images/s");
+    says(r->out, "\n  weight half");
+    says(r->out, "weight gradient 3x3");
+    assert_string_equal(r->err, "");
 }
 
 static void config_show_is_a_recipe(void **state) {
@@ -295,6 +322,7 @@ int main(void) {
         cmocka_unit_test(wrong_lines_are_one_error),
         cmocka_unit_test(streams_and_exit_codes),
         cmocka_unit_test(json_is_json),
+        cmocka_unit_test(bench_tells_where_the_time_goes),
         cmocka_unit_test(config_show_is_a_recipe),
         cmocka_unit_test(a_terminal_gets_a_bar),
         cmocka_unit_test(without_a_terminal_plain_lines),

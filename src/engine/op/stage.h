@@ -4,22 +4,23 @@
 #define CEL_ENGINE_STAGE_H
 #include "base/file.h"
 
+/* Name, text, and whether its operands were made just before, in the caches of the core. */
 #define CEL_STAGES(X)                                                                                                  \
-    X(NODE_SUM, "sum of a node's terms")                                                                               \
-    X(PAD, "ReLU and padding")                                                                                         \
-    X(CONV3, "convolution 3x3")                                                                                        \
-    X(CONV1, "convolution 1x1")                                                                                        \
-    X(STATISTICS, "batch norm statistics")                                                                             \
-    X(GRAD_SUMS, "sums of batch norm and edge weights")                                                                \
-    X(GRAD_CONV, "gradient of a convolution's output")                                                                 \
-    X(DATA3, "data gradient 3x3")                                                                                      \
-    X(DATA1, "data gradient 1x1")                                                                                      \
-    X(WEIGHT3, "weight gradient 3x3")                                                                                  \
-    X(WEIGHT1, "weight gradient 1x1")                                                                                  \
-    X(NODE_GRAD, "sum of a node's gradient")
+    X(NODE_SUM, "sum of a node's terms", false)                                                                        \
+    X(PAD, "ReLU and padding", false)                                                                                  \
+    X(CONV3, "convolution 3x3", true)                                                                                  \
+    X(CONV1, "convolution 1x1", true)                                                                                  \
+    X(STATISTICS, "batch norm statistics", true)                                                                       \
+    X(GRAD_SUMS, "sums of batch norm and edge weights", false)                                                         \
+    X(GRAD_CONV, "gradient of a convolution's output", false)                                                          \
+    X(DATA3, "data gradient 3x3", true)                                                                                \
+    X(DATA1, "data gradient 1x1", true)                                                                                \
+    X(WEIGHT3, "weight gradient 3x3", true)                                                                            \
+    X(WEIGHT1, "weight gradient 1x1", true)                                                                            \
+    X(NODE_GRAD, "sum of a node's gradient", false)
 
 typedef enum cel_stage {
-#define X(name, text) CEL_STAGE_##name,
+#define X(name, text, near) CEL_STAGE_##name,
     CEL_STAGES(X)
 #undef X
         CEL_STAGE_COUNT

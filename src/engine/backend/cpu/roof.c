@@ -1,11 +1,11 @@
-/* Measuring the ceilings; see roof.h. The best of some repetitions: other programs may share the machine. */
+/* Measuring the ceilings; see roof.h. The best of many short repetitions: other programs may share the machine. */
 #include "engine/backend/cpu/roof.h"
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "engine/backend/cpu/cpu.h"
 
-enum { REPEATS = 7, LINE = 16 };
+enum { REPEATS = 60, TRIAD_REPEATS = 12, LINE = 16 };
 static const long ROUNDS = 1 << 19;
 
 typedef struct arithmetic {
@@ -53,7 +53,7 @@ static double triad_bytes_per_s(cel_pool *pool, triad t) {
     int n = cel_pool_threads(pool);
     double bytes = 3.0 * (double)t.part * sizeof(float) * n * t.times, best = 0;
     cel_pool_run(pool, n, triad_task, &t);
-    for (int r = 0; r < REPEATS; r++) {
+    for (int r = 0; r < TRIAD_REPEATS; r++) {
         double start = cel_clock_s();
         cel_pool_run(pool, n, triad_task, &t);
         double speed = bytes / (cel_clock_s() - start);
