@@ -12,7 +12,7 @@
 #include "engine/backend/cpu/kernels.h"
 
 #define CEL_INLINE static inline __attribute__((always_inline))
-#define CEL_UNROLL _Pragma("GCC unroll 16")
+#define CEL_UNROLL _Pragma("GCC unroll 32")
 
 /* Offsets in floats; `first`: pixel (0, 0) of a plane. */
 typedef struct cel_planes {
