@@ -8,11 +8,12 @@
 
 #include "base/datadir.h"
 #include "base/file.h"
+#include "cellar/compare.h"
 #include "cellar/text.h"
 
 static const cel_opt top_opts[] = {CEL_TEXT(cel_recipe_top, title, "", "what the recipe is, in a line"),
                                    CEL_TEXT(cel_recipe_top, note, "", "what there is to know about it"), CEL_OPTS_END};
-static const cel_opt expect_opts[] = {
+const cel_opt cel_recipe_expect_opts[] = {
     CEL_TEXT(cel_recipe_expect, dataset, "", "the published figure: data set of the accuracy"),
     CEL_REAL(cel_recipe_expect, test, 0, 0, 100, "test accuracy of the found cell in percent; 0: none published"),
     CEL_REAL(cel_recipe_expect, std, 0, 0, 100, "its standard deviation over seeds"),
@@ -25,9 +26,14 @@ static bool is_path(const char *name) {
     return strchr(name, '/') || (n > 5 && !strcmp(name + n - 5, ".yaml"));
 }
 
-/* The names of the shipped recipes, sorted, without ".yaml". */
+/* Comparisons lie beside the recipes; their names say what they are. */
+static const char COMPARISON[] = "compare-";
+static bool is_comparison(const char *name) { return !strncmp(name, COMPARISON, sizeof COMPARISON - 1); }
+
+/* The names of the shipped recipes, or of the comparisons, sorted, without ".yaml". */
 typedef struct {
     cel_arena arena;
+    bool comparisons;
     const char *dir;
     const char *name[MAX_RECIPES];
     size_t n;
@@ -35,9 +41,9 @@ typedef struct {
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-static cel_status list_recipes(recipe_list *out) {
+static cel_status list_recipes(bool comparisons, recipe_list *out) {
     char *found;
-    *out = (recipe_list){0};
+    *out = (recipe_list){.comparisons = comparisons};
     CEL_TRY(cel_data_find("recipes", &found));
     out->dir = cel_arena_strdup(&out->arena, found);
     cel_free(found);
@@ -47,7 +53,9 @@ static cel_status list_recipes(recipe_list *out) {
     bool failed = false;
     for (struct dirent *e; (e = readdir(d)) && out->n < MAX_RECIPES && !failed;) {
         size_t n = strlen(e->d_name);
-        if (e->d_name[0] == '.' || n <= 5 || strcmp(e->d_name + n - 5, ".yaml")) continue;
+        if (e->d_name[0] == '.' || n <= 5 || strcmp(e->d_name + n - 5, ".yaml") ||
+            is_comparison(e->d_name) != comparisons)
+            continue;
         out->name[out->n++] = cel_arena_printf(&out->arena, "%.*s", (int)(n - 5), e->d_name);
         failed = !out->name[out->n - 1];
     }
@@ -57,9 +65,9 @@ static cel_status list_recipes(recipe_list *out) {
     return CEL_OK;
 }
 
-cel_status cel_recipe_each(cel_recipe_fn *fn, void *ctx) {
+static cel_status each(bool comparisons, cel_recipe_fn *fn, void *ctx) {
     recipe_list list;
-    cel_status status = list_recipes(&list);
+    cel_status status = list_recipes(comparisons, &list);
     for (size_t i = 0; i < list.n && status == CEL_OK; i++) {
         char *path = cel_asprintf("%s/%s.yaml", list.dir, list.name[i]);
         status = path ? fn(ctx, list.name[i], path) : CEL_FAIL(CEL_NOMEM, "out of memory");
@@ -69,45 +77,73 @@ cel_status cel_recipe_each(cel_recipe_fn *fn, void *ctx) {
     return status;
 }
 
-/* The file of a recipe and the directory of the shipped ones (NULL when there is none), in `list`'s arena. */
-static cel_status find_recipe(const char *name, recipe_list *list, const char **path) {
-    cel_status status = list_recipes(list);
+cel_status cel_recipe_each(cel_recipe_fn *fn, void *ctx) { return each(false, fn, ctx); }
+cel_status cel_comparison_each(cel_recipe_fn *fn, void *ctx) { return each(true, fn, ctx); }
+
+/* The file of a recipe (or comparison) and the directory of the shipped ones (NULL when there is none), in `list`'s arena. */
+static cel_status find_recipe(const char *name, bool comparison, recipe_list *list, const char **path) {
+    cel_status status = list_recipes(comparison, list);
     *path = name;
     if (is_path(name)) return status == CEL_NOMEM ? status : CEL_OK;
     CEL_TRY(status);
     const char *near = cel_text_nearest(name, list->name, list->n);
     *path = cel_arena_printf(&list->arena, "%s/%s.yaml", list->dir, name);
     if (!*path) return CEL_FAIL(CEL_NOMEM, "out of memory");
-    if (!*name || !cel_path_exists(*path))
-        return CEL_FAIL(
-            CEL_NOTFOUND,
-            "no recipe is called \"%.80s\"%s%s%s; `cellar list recipes` lists them, a file's name ends in .yaml", name,
-            near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    if (!*name || is_comparison(name) != comparison || !cel_path_exists(*path))
+        return CEL_FAIL(CEL_NOTFOUND,
+                        "no %s is called \"%.80s\"%s%s%s; `cellar list %ss` lists them, a file's name ends in .yaml",
+                        comparison ? "comparison" : "recipe", name, near ? "; did you mean \"" : "", near ? near : "",
+                        near ? "\"?" : "", comparison ? "comparison" : "recipe");
     return CEL_OK;
 }
 
-static cel_status load(cel_recipe *recipe, const char *name, const char *const *sets, int n_sets) {
+cel_status cel_recipe_tree(const char *name, cel_conf **out) {
     recipe_list list;
     const char *path;
-    cel_status status = find_recipe(name, &list, &path);
-    if (status == CEL_OK) status = cel_conf_load(path, list.dir, &recipe->tree);
+    cel_status status = find_recipe(name, false, &list, &path);
+    if (status == CEL_OK) status = cel_conf_load(path, list.dir, out);
     cel_arena_fini(&list.arena);
-    CEL_TRY(status);
-    for (int i = 0; i < n_sets; i++) CEL_TRY(cel_conf_set(recipe->tree, sets[i]));
-    const cel_section more[] = {{"", top_opts, &recipe->top}, {"expect", expect_opts, &recipe->expect}};
+    return status == CEL_OK ? CEL_OK : cel_status_pass(status, __FILE__, __LINE__);
+}
+
+cel_status cel_recipe_comparison(const char *name, char **path) {
+    recipe_list list;
+    const char *found;
+    cel_status status = find_recipe(name, true, &list, &found);
+    if (status == CEL_OK && !(*path = cel_strdup(found))) status = CEL_FAIL(CEL_NOMEM, "out of memory");
+    cel_arena_fini(&list.arena);
+    return status == CEL_OK ? CEL_OK : cel_status_pass(status, __FILE__, __LINE__);
+}
+
+static cel_status read_tree(cel_recipe *recipe) {
+    const cel_section more[] = {{"", top_opts, &recipe->top}, {"expect", cel_recipe_expect_opts, &recipe->expect}};
     return cel_settings_init(&recipe->settings, recipe->tree, more, CEL_COUNT(more));
 }
 
-cel_status cel_recipe_open(const char *name, const char *const *sets, int n_sets, cel_recipe **out) {
-    cel_recipe *recipe;
-    CEL_ALLOC(recipe, 1);
-    cel_status status = load(recipe, name, sets, n_sets);
+cel_status cel_recipe_take(cel_conf *tree, cel_recipe **out) {
+    cel_recipe *recipe = cel_alloc(1, sizeof *recipe);
+    if (!recipe) {
+        cel_conf_destroy(tree);
+        return CEL_FAIL(CEL_NOMEM, "out of memory: a recipe");
+    }
+    recipe->tree = tree;
+    cel_status status = read_tree(recipe);
     if (status != CEL_OK) {
         cel_recipe_destroy(recipe);
         return cel_status_pass(status, __FILE__, __LINE__);
     }
     *out = recipe;
     return CEL_OK;
+}
+
+cel_status cel_recipe_open(const char *name, const char *const *sets, int n_sets, cel_recipe **out) {
+    cel_conf *tree;
+    CEL_TRY(cel_recipe_tree(name, &tree));
+    cel_status status = CEL_OK;
+    for (int i = 0; i < n_sets && status == CEL_OK; i++) status = cel_conf_set(tree, sets[i]);
+    if (status == CEL_OK) return cel_recipe_take(tree, out);
+    cel_conf_destroy(tree);
+    return cel_status_pass(status, __FILE__, __LINE__);
 }
 
 void cel_recipe_destroy(cel_recipe *recipe) {
@@ -121,7 +157,7 @@ cel_status cel_recipe_text(const cel_recipe *recipe, cel_recipe_form form, char 
     cel_recipe *r = (cel_recipe *)(uintptr_t)recipe; /* the tables' structs are read only here */
     cel_section sections[SECTIONS] = {{"", top_opts, &r->top}};
     cel_settings_sections(&r->settings, sections + 1);
-    sections[SECTIONS - 1] = (cel_section){"expect", expect_opts, &r->expect};
+    sections[SECTIONS - 1] = (cel_section){"expect", cel_recipe_expect_opts, &r->expect};
     return cel_conf_dump(sections, SECTIONS, (cel_conf_form)form, out);
 }
 _Static_assert((int)CEL_RECIPE_YAML == CEL_CONF_YAML && (int)CEL_RECIPE_YAML_HELP == CEL_CONF_YAML_HELP &&

@@ -18,4 +18,13 @@ struct cel_recipe {
     cel_recipe_expect expect;
     cel_settings settings;
 };
+
+extern const cel_opt cel_recipe_expect_opts[];
+
+/* A recipe's tree, not yet checked: see cel_recipe_open for the name. */
+cel_status cel_recipe_tree(const char *name, cel_conf **out);
+/* Makes a recipe of a tree, which it takes, also on failure. */
+cel_status cel_recipe_take(cel_conf *tree, cel_recipe **out);
+/* The file of a comparison: a path as it is, or the name of one that ships with cellar ("compare-demo"). *path: cel_free. */
+cel_status cel_recipe_comparison(const char *name, char **path);
 #endif

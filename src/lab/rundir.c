@@ -13,8 +13,9 @@
 #include "base/file.h"
 #include "lab/events.h"
 #include "lab/lines.h"
+#include "lab/stored.h"
 
-enum { MAX_RECIPE = 1 << 20, MAX_MANIFEST = 1 << 20, MAX_SCALARS = 256 };
+enum { MAX_MANIFEST = 1 << 20, MAX_SCALARS = 256 };
 
 struct cel_rundir {
     char *path;
@@ -41,29 +42,6 @@ static cel_status is_empty(const char *path, bool *empty) {
     return CEL_OK;
 }
 
-/* The first line in which two recipes differ, as a message. */
-static cel_status recipes_differ(const char *path, const char *old, const char *new) {
-    int line = 1;
-    const char *a = old, *b = new;
-    for (size_t i = 0; old[i] && old[i] == new[i]; i++)
-        if (old[i] == '\n') a = old + i + 1, b = new + i + 1, line++;
-    return CEL_FAIL(
-        CEL_CONFIG,
-        "%s: the run has another recipe; at line %d of it expected \"%.*s\", found \"%.*s\": go on with the run's own "
-        "settings, or choose another directory",
-        path, line, (int)(strcspn(a, "\n") < 120 ? strcspn(a, "\n") : 120), a,
-        (int)(strcspn(b, "\n") < 120 ? strcspn(b, "\n") : 120), b);
-}
-
-static cel_status same_recipe(const char *file, const char *recipe) {
-    char *old;
-    size_t n;
-    CEL_TRY(cel_file_read(file, MAX_RECIPE, &old, &n));
-    cel_status status = strcmp(old, recipe) ? recipes_differ(file, old, recipe) : CEL_OK;
-    cel_free(old);
-    return status;
-}
-
 /* Decides between a new run and going on, and stores a new run's recipe. */
 static cel_status begin_or_go_on(cel_rundir *run, bool resume, const char *recipe) {
     char *file = inside(run, "recipe.yaml");
@@ -71,7 +49,7 @@ static cel_status begin_or_go_on(cel_rundir *run, bool resume, const char *recip
     cel_status status = CEL_OK;
     bool empty = false;
     if (cel_path_exists(file)) {
-        status = resume ? same_recipe(file, recipe)
+        status = resume ? cel_stored_same(file, recipe, run->path, "run")
                         : CEL_FAIL(CEL_CONFIG,
                                    "%s: holds a run already; --resume goes on with it, or choose another directory",
                                    run->path);

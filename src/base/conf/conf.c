@@ -98,6 +98,36 @@ static cel_status overlay(cel_arena *arena, cel_node *under, const cel_node *ove
     return CEL_OK;
 }
 
+cel_status cel_conf_create(cel_conf **out) { return cel_conf_parse("", "{}", 2, out); }
+
+/* The node at a dotted path; a number is a position in a list. NULL: there is none. */
+static const cel_node *node_at(const cel_node *at, const char *path) {
+    while (at && *path) {
+        size_t n = strcspn(path, ".");
+        char part[32];
+        int64_t i = -1;
+        snprintf(part, sizeof part, "%.*s", n < sizeof part ? (int)n : 0, path);
+        if (at->kind == CEL_NODE_LIST && cel_text_to_int(part, &i) && i >= 0) {
+            at = at->child;
+            while (at && i-- > 0) at = at->next;
+        } else {
+            at = at->kind == CEL_NODE_MAP ? cel_node_find(at, path, n) : NULL;
+        }
+        path += n + (path[n] == '.');
+    }
+    return at;
+}
+
+cel_status cel_conf_lay(cel_conf *under, const cel_conf *over, const char *path) {
+    const cel_node *section = node_at(over->root, path);
+    cel_node_place at;
+    if (!section) return CEL_OK;
+    if (section->kind != CEL_NODE_MAP)
+        return CEL_FAIL(CEL_CONFIG, "%s: %s: expected a section of settings, found %s",
+                        cel_node_at(section, false, at), path, cel_node_kind_text(section));
+    return overlay(&under->arena, under->root, section);
+}
+
 static cel_status load_one(const char *path, cel_conf **out) {
     char *text;
     size_t n;
@@ -247,11 +277,5 @@ cel_status cel_conf_set(cel_conf *conf, const char *assignment) {
 }
 
 bool cel_conf_has(const cel_conf *conf, const char *path) {
-    const cel_node *at = conf->root;
-    while (at && *path) {
-        size_t n = strcspn(path, ".");
-        at = at->kind == CEL_NODE_MAP ? cel_node_find(at, path, n) : NULL;
-        path += n + (path[n] == '.');
-    }
-    return at != NULL;
+    return node_at(conf->root, path) != NULL;
 }

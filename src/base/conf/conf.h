@@ -29,6 +29,12 @@ void cel_conf_destroy(cel_conf *conf);
 /* "section.key=value", the value in YAML ("[{k: 4, epochs: 2}]" is a list; "stages.0.epochs" reaches into one). */
 cel_status cel_conf_set(cel_conf *conf, const char *assignment);
 
+/* An empty tree, for cel_conf_lay and cel_conf_set. */
+cel_status cel_conf_create(cel_conf **out);
+/* Lays the section at `path` of `over` ("methods.0.settings"; "" is all of it) over `under`: sections merge, everything else is
+ * replaced; places in messages stay those of `over`. Nothing at `path`: nothing happens. CEL_CONFIG when it is no section. */
+cel_status cel_conf_lay(cel_conf *under, const cel_conf *over, const char *path);
+
 /* Fills the structs: defaults, then what the tree says. cel_conf_read refuses keys that no section knows;
  * cel_conf_peek passes over them, for a first look at what decides which tables apply. */
 cel_status cel_conf_read(const cel_conf *conf, const cel_section *sections, size_t n);

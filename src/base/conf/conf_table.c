@@ -37,7 +37,7 @@ void cel_opt_defaults(const cel_opt *opts, void *conf) {
             *(const char **)member(o, conf) = o->text;
         else if (o->kind == CEL_OPT_LIST)
             *(int *)((char *)conf + o->count_offset) = 0;
-        else
+        else if (o->kind != CEL_OPT_TREE)
             set_integer(o, conf, o->integer);
     }
 }
@@ -89,6 +89,9 @@ static void describe_range(const cel_opt *o, char *out, size_t n) {
     case CEL_OPT_LIST:
         snprintf(out, n, "a list of at most %zu sections", o->capacity);
         break;
+    case CEL_OPT_TREE:
+        snprintf(out, n, "a section of settings");
+        break;
     default:
         snprintf(out, n, "a text");
     }
@@ -105,7 +108,7 @@ static void describe_default(const cel_opt *o, char *out, size_t n) {
         snprintf(out, n, "%s", o->names[o->integer]);
     else if (o->kind == CEL_OPT_BOOL)
         snprintf(out, n, "%s", o->integer ? "true" : "false");
-    else if (o->kind == CEL_OPT_LIST)
+    else if (o->kind == CEL_OPT_LIST || o->kind == CEL_OPT_TREE)
         snprintf(out, n, "empty");
     else
         snprintf(out, n, "%lld", (long long)o->integer);
@@ -186,6 +189,8 @@ static cel_status read_value(const char *path, const cel_opt *o, const cel_node 
     bool good = node->kind == CEL_NODE_TEXT;
     describe_range(o, range, sizeof range);
     if (o->kind == CEL_OPT_LIST) return read_list(path, o, node, conf);
+    if (o->kind == CEL_OPT_TREE && node->kind == CEL_NODE_MAP) return CEL_OK;
+    good = good && o->kind != CEL_OPT_TREE;
     int64_t integer = 0;
     if (good && o->kind != CEL_OPT_TEXT && o->kind != CEL_OPT_ENUM) good = node->plain;
     if (good) switch (o->kind) {
@@ -430,6 +435,7 @@ static void put_list(out_text *t, const cel_opt *o, const void *conf, const char
 
 static void put_table(out_text *t, const cel_opt *opts, const void *conf, const char *indent, bool help) {
     for (const cel_opt *o = opts; o->kind != CEL_OPT_END; o++) {
+        if (o->kind == CEL_OPT_TREE) continue;
         put(t, indent);
         put(t, o->name);
         bool empty = o->kind == CEL_OPT_LIST && !*(const int *)((const char *)conf + o->count_offset);
@@ -450,8 +456,10 @@ static void put_table(out_text *t, const cel_opt *opts, const void *conf, const 
 }
 
 static void put_json_table(out_text *t, const cel_opt *opts, const void *conf, bool *first) {
-    for (const cel_opt *o = opts; o->kind != CEL_OPT_END; o++, *first = false) {
+    for (const cel_opt *o = opts; o->kind != CEL_OPT_END; o++) {
+        if (o->kind == CEL_OPT_TREE) continue;
         put(t, *first ? "" : ",");
+        *first = false;
         put_quoted(t, o->name);
         put(t, ":");
         if (o->kind != CEL_OPT_LIST) {

@@ -18,7 +18,8 @@ typedef enum cel_opt_kind {
     CEL_OPT_BOOL, /* bool */
     CEL_OPT_TEXT, /* const char *, never NULL; lives as long as the cel_conf it was read from, or as the default */
     CEL_OPT_ENUM, /* an enum: index into a list of names */
-    CEL_OPT_LIST  /* an array of structs with a table of their own, and a count; empty by default */
+    CEL_OPT_LIST, /* an array of structs with a table of their own, and a count; empty by default */
+    CEL_OPT_TREE  /* a section that other tables will read (cel_conf_lay): no member, and not in a dump */
 } cel_opt_kind;
 
 typedef struct cel_opt {
@@ -75,6 +76,8 @@ typedef struct cel_opt {
         .count_offset = CEL_OPT_AT_(T, count, int), .items = (items_), .item_size = sizeof((T *)0)->member[0],         \
         .capacity = sizeof((T *)0)->member / sizeof((T *)0)->member[0]                                                 \
     }
+#define CEL_TREE(name_, text_)                                                                                         \
+    { .kind = CEL_OPT_TREE, .name = (name_), .help = (text_) }
 #define CEL_OPTS_END                                                                                                   \
     { .kind = CEL_OPT_END }
 

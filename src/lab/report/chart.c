@@ -3,71 +3,18 @@
 #include <math.h>
 #include <string.h>
 
-/* Sizes in pixels of the wide and of the narrow form. FONT is that of the style sheet. */
-enum { FONT = 13, LINE = 17, WIDE = 900, WIDE_HEIGHT = 380, NARROW = 420, NARROW_HEIGHT = 300, TICK_GAP = 38 };
-static const double TOWARDS_SOFT = 0.4; /* the distance to the target at which the axis is as good as there */
+#include "lab/report/axis.h"
 
-/* How wide a text is drawn, on the safe side. */
-static double text_width(const char *text) {
-    double w = 0;
-    for (const char *p = text; *p; p++)
-        if (((unsigned char)*p & 0xC0) != 0x80)
-            w += strchr("ilj.,:;|'!1tfI ()", *p) ? 0.42 : strchr("mwMW%", *p) ? 1.05 : 0.7;
-    return w * FONT;
-}
-
-/* ---- axes ---- */
-
-int cel_chart_ticks(double low, double high, int most, bool whole, double ticks[CEL_TICKS], int *digits) {
-    static const double steps[] = {1, 2, 5};
-    *digits = 0;
-    if (most > CEL_TICKS) most = CEL_TICKS;
-    if (!(high > low) || most < 2) {
-        ticks[0] = low;
-        return 1;
-    }
-    double power = pow(10, floor(log10((high - low) / most)));
-    if (whole && power < 1) power = 1;
-    double step = power;
-    for (int i = 0; i < 9; i++) {
-        step = power * steps[i % 3] * pow(10, i / 3);
-        if (floor(high / step + 1e-9) - ceil(low / step - 1e-9) + 1 <= most) break;
-    }
-    int n = 0;
-    double first = ceil(low / step - 1e-9);
-    for (; n < most && (first + n) * step <= high + 1e-9 * step; n++) ticks[n] = (first + n) * step;
-    while (*digits < 9 && fabs(step * pow(10, *digits) - round(step * pow(10, *digits))) > 1e-6) ++*digits;
-    return n;
-}
-
-typedef struct axis {
-    cel_scale scale;
-    double target, low, high, from, to; /* pixels at low and high */
-} axis;
-
-static double stretched(const axis *a, double v) {
-    if (a->scale == CEL_SCALE_LINEAR) return v;
-    return -log((v < a->target ? a->target - v : 0) + TOWARDS_SOFT);
-}
-
-static double place(const axis *a, double v) {
-    double low = stretched(a, a->low), high = stretched(a, a->high);
-    return a->from + (a->to - a->from) * (stretched(a, v) - low) / (high - low);
-}
-
-/* Ticks of a stretched axis: the roundest numbers first, each only where there is room, and only where the next of its
- * kind is not far closer than that. */
-static int stretched_ticks(const axis *a, double gap, double ticks[CEL_TICKS]) {
-    static const double steps[] = {50, 20, 10, 5, 2, 1, 0.5};
-    int n = 0;
-    for (size_t s = 0; s < CEL_COUNT(steps); s++)
-        for (double v = floor(a->high / steps[s]) * steps[s]; v >= a->low && n < CEL_TICKS; v -= steps[s]) {
-            bool room = fabs(place(a, v + steps[s]) - place(a, v)) >= gap / 2;
-            for (int i = 0; i < n; i++) room = room && fabs(place(a, v) - place(a, ticks[i])) >= gap;
-            if (room) ticks[n++] = v;
-        }
-    return n;
-}
+/* Sizes in pixels of the wide and of the narrow form. */
+enum {
+    FONT = CEL_CHART_FONT,
+    LINE = CEL_CHART_LINE,
+    WIDE = CEL_CHART_WIDE,
+    WIDE_HEIGHT = 380,
+    NARROW = CEL_CHART_NARROW,
+    NARROW_HEIGHT = 300,
+    TICK_GAP = 38
+};
 
 static void widen(double *low, double *high, double v) {
     if (v < *low) *low = v;
@@ -75,8 +22,8 @@ static void widen(double *low, double *high, double v) {
 }
 
 /* The axis of all values, rounded outwards by a little. */
-static axis y_axis(const cel_chart *c) {
-    axis a = {.scale = c->scale, .target = c->target, .low = INFINITY, .high = -INFINITY};
+static cel_axis y_axis(const cel_chart *c) {
+    cel_axis a = {.scale = c->scale, .target = c->target, .low = INFINITY, .high = -INFINITY};
     for (int s = 0; s < c->n_series; s++)
         for (int i = 0; i < c->n; i++) {
             widen(&a.low, &a.high, c->series[s].y[i]); /* NAN compares false */
@@ -106,14 +53,14 @@ static axis y_axis(const cel_chart *c) {
 typedef struct frame {
     cel_page *page;
     const cel_chart *chart;
-    axis x, y;
+    cel_axis x, y;
     double left, right, top, bottom; /* of the plot */
     bool wide;
 } frame;
 
 static const char *px(const frame *f, double v) { return cel_page_coord(f->page, v); }
 
-static double x_at(const frame *f, int i) { return place(&f->x, f->chart->x[i]); }
+static double x_at(const frame *f, int i) { return cel_axis_place(&f->x, f->chart->x[i]); }
 
 static void put_text(const frame *f, const char *style, double x, double y, const char *anchor, const char *text) {
     cel_page_put(f->page, "<text class=\"%s\" x=\"%s\" y=\"%s\" text-anchor=\"%s\">%s</text>", style, px(f, x),
@@ -130,16 +77,16 @@ static void put_axes(const frame *f) {
     int digits = 0, n;
     double height = f->bottom - f->top;
     n = f->y.scale == CEL_SCALE_TOWARDS
-            ? stretched_ticks(&f->y, LINE + 3, ticks)
+            ? cel_axis_ticks(&f->y, LINE + 3, ticks)
             : cel_chart_ticks(f->y.low, f->y.high, 1 + (int)(height / TICK_GAP), false, ticks, &digits);
     for (int i = 0; i < n; i++) {
-        double y = place(&f->y, ticks[i]);
+        double y = cel_axis_place(&f->y, ticks[i]);
         cel_page_put(f->page, "<path class=\"grid\" d=\"M%s %sH%s\"/>", px(f, f->left), px(f, y), px(f, f->right));
         put_text(f, "tick", f->left - 8, y + FONT * 0.36, "end", tick_text(f, ticks[i], digits));
     }
     n = cel_chart_ticks(f->x.low, f->x.high, 1 + (int)((f->right - f->left) / (TICK_GAP + 22)), true, ticks, &digits);
     for (int i = 0; i < n; i++) {
-        double x = place(&f->x, ticks[i]);
+        double x = cel_axis_place(&f->x, ticks[i]);
         cel_page_put(f->page, "<path class=\"axis\" d=\"M%s %sv4\"/>", px(f, x), px(f, f->bottom));
         put_text(f, "tick", x, f->bottom + LINE + 2, "middle", cel_page_real(f->page, ticks[i], 0));
     }
@@ -151,13 +98,13 @@ static void put_axes(const frame *f) {
 static void put_spans(const frame *f) {
     const cel_chart *c = f->chart;
     for (int s = 0; s < c->n_spans; s++) {
-        double x = place(&f->x, c->span[s].x);
-        double end = s + 1 < c->n_spans ? place(&f->x, c->span[s + 1].x) : f->right;
+        double x = cel_axis_place(&f->x, c->span[s].x);
+        double end = s + 1 < c->n_spans ? cel_axis_place(&f->x, c->span[s + 1].x) : f->right;
         if (s)
             cel_page_put(f->page, "<path class=\"span\" d=\"M%s %sV%s\"/>", px(f, x), px(f, f->top - 4),
                          px(f, f->bottom));
         for (size_t l = 0; l < CEL_COUNT(c->span[s].labels) && c->span[s].labels[l]; l++) {
-            if (text_width(c->span[s].labels[l]) > end - x - 12) continue;
+            if (cel_text_width(c->span[s].labels[l]) > end - x - 12) continue;
             put_text(f, "stage", x + 6, f->top - 8, "start", c->span[s].labels[l]);
             break;
         }
@@ -173,7 +120,7 @@ static void put_line(const frame *f, const cel_series *s) {
             pen = false;
             continue;
         }
-        double x = x_at(f, i), y = place(&f->y, s->y[i]);
+        double x = x_at(f, i), y = cel_axis_place(&f->y, s->y[i]);
         if (!pen)
             cel_page_put(f->page, "M%s %sh0", px(f, x), px(f, y));
         else if (s->kind == CEL_SERIES_STEPS)
@@ -191,9 +138,10 @@ static void put_band(const frame *f, const cel_series *s) {
         if (to == from) continue;
         cel_page_put(f->page, "<path class=\"band %s\" d=\"", s->style);
         for (int i = from; i < to; i++)
-            cel_page_put(f->page, "%s%s %s", i == from ? "M" : "L", px(f, x_at(f, i)), px(f, place(&f->y, s->y[i])));
+            cel_page_put(f->page, "%s%s %s", i == from ? "M" : "L", px(f, x_at(f, i)),
+                         px(f, cel_axis_place(&f->y, s->y[i])));
         for (int i = to - 1; i >= from; i--)
-            cel_page_put(f->page, "L%s %s", px(f, x_at(f, i)), px(f, place(&f->y, s->low[i])));
+            cel_page_put(f->page, "L%s %s", px(f, x_at(f, i)), px(f, cel_axis_place(&f->y, s->low[i])));
         cel_page_put(f->page, "Z\"/>");
     }
 }
@@ -251,7 +199,7 @@ static void spread(end_label *ends, int n, double top, double bottom) {
 }
 
 static void put_ends(const frame *f, end_label *ends, const double *values, int n) {
-    for (int i = 0; i < n; i++) ends[i].at = place(&f->y, values[i]);
+    for (int i = 0; i < n; i++) ends[i].at = cel_axis_place(&f->y, values[i]);
     spread(ends, n, f->top, f->bottom);
     for (int i = 0; i < n; i++) {
         cel_page_put(f->page, "<path class=\"leader\" d=\"M%s %sL%s %s\"/>", px(f, f->right + 2), px(f, ends[i].at),
@@ -270,7 +218,7 @@ static double tick_room(const frame *f) {
         n = cel_chart_ticks(low, high, 1 + (int)((f->bottom - f->top) / TICK_GAP), false, ticks, &digits);
     else
         ticks[n++] = high;
-    for (int i = 0; i < n; i++) widest = fmax(widest, text_width(cel_page_real(f->page, ticks[i], digits)));
+    for (int i = 0; i < n; i++) widest = fmax(widest, cel_text_width(cel_page_real(f->page, ticks[i], digits)));
     return widest + 10;
 }
 
@@ -279,7 +227,7 @@ void cel_chart_put(cel_page *page, const cel_chart *chart, const char *form, int
     double values[ENDS], room = 0;
     frame f = {.page = page, .chart = chart, .y = y_axis(chart), .wide = width >= WIDE};
     int n_ends = f.wide ? collect_ends(page, chart, ends, values) : 0;
-    for (int i = 0; i < n_ends; i++) room = fmax(room, text_width(ends[i].text) + 18);
+    for (int i = 0; i < n_ends; i++) room = fmax(room, cel_text_width(ends[i].text) + 18);
     f.top = (chart->y_title ? LINE + 6 : 8) + (chart->n_spans > 1 && chart->span[0].labels[0] ? LINE + 6 : 0);
     f.bottom = height - (chart->x_title ? 2 * LINE + 10 : LINE + 8);
     f.y.from = f.bottom;
@@ -287,7 +235,7 @@ void cel_chart_put(cel_page *page, const cel_chart *chart, const char *form, int
     f.left = tick_room(&f);
     f.right = width - fmax(room, 12);
     bool point = !(chart->x_max > chart->x_min);
-    f.x = (axis){.low = chart->x_min - point, .high = chart->x_max + point, .from = f.left, .to = f.right};
+    f.x = (cel_axis){.low = chart->x_min - point, .high = chart->x_max + point, .from = f.left, .to = f.right};
     cel_page_put(page, "<svg class=\"chart %s\" role=\"img\" viewBox=\"0 0 %d %d\" aria-label=\"%s\"><title>%s</title>",
                  form, width, height, cel_page_escape(page, chart->title), cel_page_escape(page, chart->title));
     for (int s = 0; s < chart->n_series; s++)
@@ -296,7 +244,7 @@ void cel_chart_put(cel_page *page, const cel_chart *chart, const char *form, int
     put_spans(&f);
     for (int l = 0; l < chart->n_levels; l++)
         cel_page_put(page, "<path class=\"level %s\" d=\"M%s %sH%s\"/>", chart->level[l].style, px(&f, f.left),
-                     px(&f, place(&f.y, chart->level[l].y)), px(&f, f.right));
+                     px(&f, cel_axis_place(&f.y, chart->level[l].y)), px(&f, f.right));
     for (int s = 0; s < chart->n_series; s++)
         if (chart->series[s].kind != CEL_SERIES_BAND) put_line(&f, &chart->series[s]);
     put_ends(&f, ends, values, n_ends);
@@ -342,10 +290,10 @@ typedef struct bins {
     int passed[BINS], ahead[BINS], most;
 } bins;
 
-static bins count(const cel_histogram *h, const axis *x, int n_bins) {
+static bins count(const cel_histogram *h, const cel_axis *x, int n_bins) {
     bins b = {.most = 1};
     for (int i = 0; i < h->n; i++) {
-        int bin = (int)floor(place(x, h->value[i]) * n_bins);
+        int bin = (int)floor(cel_axis_place(x, h->value[i]) * n_bins);
         bin = bin < 0 ? 0 : bin >= n_bins ? n_bins - 1 : bin;
         ++*(h->value[i] <= h->split ? &b.passed[bin] : &b.ahead[bin]);
         if (b.passed[bin] + b.ahead[bin] > b.most) b.most = b.passed[bin] + b.ahead[bin];
@@ -369,13 +317,14 @@ static void put_histogram(cel_page *page, const cel_histogram *h, const char *fo
     double low = h->target - 4, left[CEL_CHART_MARKERS], right[CEL_CHART_MARKERS], ticks[CEL_TICKS];
     int row[CEL_CHART_MARKERS], rows = 0, n_bins = width >= WIDE ? BINS : BINS / 3;
     for (int i = 0; i < h->n; i++) low = fmin(low, floor(h->value[i]));
-    axis unit = {CEL_SCALE_TOWARDS, h->target, low, h->target, 0, 1};
-    axis x = unit;
+    cel_axis unit = {CEL_SCALE_TOWARDS, h->target, low, h->target, 0, 1};
+    cel_axis x = unit;
     x.from = 12;
     x.to = width - 24;
     bins b = count(h, &unit, n_bins);
     for (int i = 0; i < h->n_markers; i++) {
-        row[i] = marker_row(left, right, row, i, place(&x, h->marker[i].x), width, text_width(h->marker[i].label));
+        row[i] = marker_row(left, right, row, i, cel_axis_place(&x, h->marker[i].x), width,
+                            cel_text_width(h->marker[i].label));
         if (row[i] + 1 > rows) rows = row[i] + 1;
     }
     double top = rows * (LINE + 3) + 10, bottom = top + HISTOGRAM_HEIGHT, bar = (x.to - x.from) / n_bins;
@@ -395,9 +344,9 @@ static void put_histogram(cel_page *page, const cel_histogram *h, const char *fo
                          px(&f, at + 0.5), px(&f, bottom - passed - ahead), px(&f, bar - 1), px(&f, ahead));
     }
     cel_page_put(page, "<path class=\"axis\" d=\"M%s %sH%s\"/>", px(&f, x.from), px(&f, bottom), px(&f, x.to));
-    int n = stretched_ticks(&x, TICK_GAP + 8, ticks);
+    int n = cel_axis_ticks(&x, TICK_GAP + 8, ticks);
     for (int i = 0; i < n; i++) {
-        double at = place(&x, ticks[i]);
+        double at = cel_axis_place(&x, ticks[i]);
         cel_page_put(page, "<path class=\"axis\" d=\"M%s %sv4\"/>", px(&f, at), px(&f, bottom));
         put_text(&f, "tick", at, bottom + LINE + 2, "middle",
                  cel_page_real(page, ticks[i], ticks[i] != floor(ticks[i])));
@@ -405,7 +354,7 @@ static void put_histogram(cel_page *page, const cel_histogram *h, const char *fo
     put_text(&f, "title", x.to, bottom + 2 * LINE + 4, "end", h->x_title);
     for (int i = 0; i < h->n_markers; i++)
         cel_page_put(page, "<path class=\"level %s\" d=\"M%s %sV%s\"/>", h->marker[i].style,
-                     px(&f, place(&x, h->marker[i].x)), px(&f, top - 4 - row[i] * (LINE + 3)), px(&f, bottom));
+                     px(&f, cel_axis_place(&x, h->marker[i].x)), px(&f, top - 4 - row[i] * (LINE + 3)), px(&f, bottom));
     for (int i = 0; i < h->n_markers; i++)
         put_text(&f, cel_page_text(page, "end %s", h->marker[i].style), left[i], top - 8 - row[i] * (LINE + 3), "start",
                  h->marker[i].label);

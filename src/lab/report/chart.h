@@ -9,7 +9,7 @@
 #include "lab/report/page.h"
 
 /* The vertical axis. TOWARDS spreads the values near `target` (the optimum), the more the nearer. */
-typedef enum cel_scale { CEL_SCALE_LINEAR, CEL_SCALE_TOWARDS } cel_scale;
+typedef enum cel_chart_scale { CEL_SCALE_LINEAR, CEL_SCALE_TOWARDS } cel_chart_scale;
 
 typedef enum cel_series_kind { CEL_SERIES_LINE, CEL_SERIES_STEPS, CEL_SERIES_BAND } cel_series_kind;
 typedef struct cel_series {
@@ -31,14 +31,14 @@ typedef struct cel_span {
     const char *labels[3];
 } cel_span;
 
-enum { CEL_CHART_SERIES = 8, CEL_CHART_LEVELS = 4, CEL_CHART_SPANS = 16 };
+enum { CEL_CHART_SERIES = 40, CEL_CHART_LEVELS = 4, CEL_CHART_SPANS = 16 };
 typedef struct cel_chart {
     const char *title; /* for screen readers: what the picture shows */
     const char *x_title, *y_title;
     int n;               /* points */
     const double *x;     /* ascending */
     double x_min, x_max; /* the whole axis, at least the points' */
-    cel_scale scale;
+    cel_chart_scale scale;
     double target;       /* TOWARDS: no value lies above */
     bool from_zero;      /* the axis has 0 in it */
     double y_min, y_max; /* the axis has these in it; both 0: the data decide alone */
