@@ -2,6 +2,7 @@
  * any step; what it does when it is stopped, when the loss is not finite, when memory is out, when a checkpoint is foreign. */
 #include "base/file.h"
 #include "cellar/search.h"
+#include "nas/search/part_logits.h"
 #include "nas/search/settings.h"
 #include "support/test.h"
 
@@ -213,7 +214,6 @@ static void table_does_not_steer(void **state) {
     close_fixture(&f);
 }
 
-/* Stopped after each possible step, resumed in a fresh search on another number of threads: the same bytes in the end. */
 /* The largest numbers of an epoch's record mean its genotype, whatever the method. */
 static void says_how_its_cell_came(const notes *l, int e) {
     cel_genotype g;
@@ -221,6 +221,7 @@ static void says_how_its_cell_came(const notes *l, int e) {
     assert_true(cel_genotype_equal(&g, &l->epoch[e].genotype));
 }
 
+/* Stopped after each possible step, resumed in a fresh search on another number of threads: the same bytes in the end. */
 static void resumes(void **state) {
     (void)state;
     static const char *const sets[][3] = {
@@ -265,6 +266,200 @@ static void resumes(void **state) {
         drop(&want);
         close_fixture(&f);
     }
+}
+
+static void open_text(fixture *f, const char *text) {
+    cel_synthetic what = {
+        .seed = 3, .n_train = 56, .n_test = 8, .n_classes = 4, .channels = 3, .height = 8, .width = 8};
+    test_ok(cel_conf_parse("recipe", text, strlen(text), &f->conf));
+    test_ok(cel_settings_init(&f->settings, f->conf, NULL, 0));
+    test_ok(cel_dataset_synthetic(&what, &f->data));
+}
+
+/* Runs, stops at every `by`-th step and goes on elsewhere: the same bytes in the end. */
+static void same_after_stops(fixture *f, int by, notes *want) {
+    run_to_end(f, NULL, 2, want);
+    for (int e = 0; e < want->epochs; e++) says_how_its_cell_came(want, e);
+    for (int stop = 1; stop < want->steps; stop += by) {
+        notes l = {.stop_at = stop};
+        cel_search *search;
+        cel_search_observer observer = observer_of(&l);
+        test_ok(cel_search_create(&f->settings, f->data, NULL, 1, &search));
+        test_fails(cel_search_run(search, &observer), CEL_INTERRUPTED, "--resume");
+        cel_search_destroy(search);
+        test_ok(cel_search_create(&f->settings, f->data, NULL, 1 + stop % 3, &search));
+        test_ok(cel_search_restore(search, fill, &l));
+        test_ok(cel_search_run(search, &observer));
+        cel_search_destroy(search);
+        assert_same_state(want, &l);
+        for (int e = 0; e < want->epochs; e++) assert_same_epoch(&want->epoch[e], &l.epoch[e]);
+        drop(&l);
+    }
+}
+
+/* Every method that learns from gradients or not at all, with every part that it goes with, through a pruning and a widening. */
+static void every_method_resumes(void **state) {
+    (void)state;
+    static const char *const parts[] = {"", "order: second, ", "edge_norm: on, ", "levels: single, ",
+                                        "order: second, edge_norm: on, levels: bilevel, "};
+    for (int m = 0; cel_search_method(m); m++) {
+        const cel_method *method = cel_search_method(m);
+        if (method->rollouts) continue; /* theirs are many */
+        int ran = 0;
+        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+            char text[512];
+            snprintf(text, sizeof text,
+                     "search: {method: %s, %scheckpoint_s: 0, stages: [{k: 2, epochs: 1}, {k: 1, %sepochs: 1}]}\n"
+                     "space: {c: 4, n: 1}\ntrain: {batch: 8, clip_arch: %s}\ndata: {pad: 1}\n",
+                     method->name, parts[p], method->prune ? "ops: 3, " : "", p % 2 ? "true" : "false");
+            fixture f;
+            cel_conf *conf;
+            notes want = {0};
+            test_ok(cel_conf_parse("recipe", text, strlen(text), &conf));
+            cel_status status = cel_settings_init(&f.settings, conf, NULL, 0);
+            if (status != CEL_OK) { /* refused, for a reason that the method gives */
+                bool second = strstr(parts[p], "second") != NULL;
+                assert_int_equal(status, CEL_CONFIG);
+                assert_true(p > 0);
+                assert_true(!method->gradient || (second && (method->score_function || method->levels)));
+                cel_conf_destroy(conf);
+                continue;
+            }
+            cel_settings_fini(&f.settings);
+            cel_conf_destroy(conf);
+            open_text(&f, text);
+            same_after_stops(&f, 2, &want);
+            drop(&want);
+            close_fixture(&f);
+            ran++;
+        }
+        assert_true(ran >= (method->gradient ? 3 : 1));
+    }
+}
+
+/* ---- a method that uses every optional part of the seam ---- */
+
+enum { PASSES = 2 };
+typedef struct eager {
+    double *alpha, *rewards, *weights;
+} eager;
+
+static cel_status eager_init(cel_policy *policy) {
+    eager *s = policy->state;
+    CEL_TRY(cel_policy_tensor(policy, "alpha", policy->n_params, &s->alpha));
+    CEL_TRY(cel_policy_tensor(policy, "rewards", 3, &s->rewards));
+    CEL_TRY(cel_policy_scratch(policy, policy->n_params, &s->weights));
+    for (int i = 0; i < policy->n_params; i++) s->alpha[i] = 0.01 * (i % 7);
+    return CEL_OK;
+}
+static void eager_mean(const cel_policy *policy, double *mean) {
+    const eager *s = policy->state;
+    for (int c = 0; c < policy->choices->n; c++) cel_part_softmax(policy, &policy->choices->choice[c], s->alpha, mean);
+}
+static void eager_sample(cel_policy *policy, const cel_at *at, double *weights, uint8_t *gates) {
+    eager *s = policy->state;
+    (void)gates, (void)at;
+    eager_mean(policy, weights);
+    memcpy(s->weights, weights, (size_t)policy->n_params * sizeof *weights);
+}
+static void eager_gradient(cel_policy *policy, const cel_at *at, const cel_feedback *feedback, double *grad) {
+    const eager *s = policy->state;
+    (void)at;
+    for (int i = 0; i < policy->n_params; i++) grad[i] = feedback->dweights[i] * s->weights[i];
+}
+static void eager_step(cel_policy *policy, const cel_at *at, const double *grad, const double *grad2) {
+    const eager *s = policy->state;
+    (void)grad2;
+    for (int i = 0; i < policy->n_params; i++) s->alpha[i] -= grad[i];
+    if (at->epoch == 0 && at->step == 1) /* fixes an edge in the middle of an epoch */
+        for (int i = 6; i < 10; i++) policy->live[i] = 0;
+}
+static int eager_rollouts(const cel_policy *policy) {
+    (void)policy;
+    return PASSES;
+}
+static void eager_reward(cel_policy *policy, const cel_at *at, const cel_feedback *feedback) {
+    const eager *s = policy->state;
+    assert_true(at->phase == CEL_PHASE_REWARD && at->step >= 0 && at->step < PASSES && !feedback->dweights);
+    assert_true(feedback->loss > 0 && feedback->accuracy >= 0 && feedback->accuracy <= 1);
+    s->rewards[0] += 1;
+    s->rewards[1] += feedback->loss * (double)(1 + at->step);
+    s->alpha[3] += 0.01 * feedback->loss;
+}
+static void eager_epoch(cel_policy *policy, const cel_at *at) {
+    const eager *s = policy->state;
+    assert_true(s->rewards[0] == PASSES * (at->epoch + 1));
+    s->rewards[2] += 1;
+    if (at->epoch == 1) /* and another one at an epoch's end */
+        for (int i = 26; i < 30; i++) policy->live[i] = 0;
+}
+static void eager_draw(const cel_policy *policy, cel_rng *rng, double *weights) {
+    for (int i = 0; i < policy->n_params; i++) weights[i] = cel_rng_uniform(rng);
+}
+static const cel_method eager_method = {.name = "eager",
+                                        .state_size = sizeof(eager),
+                                        .init = eager_init,
+                                        .sample = eager_sample,
+                                        .gradient = eager_gradient,
+                                        .step = eager_step,
+                                        .rollouts = eager_rollouts,
+                                        .reward = eager_reward,
+                                        .epoch = eager_epoch,
+                                        .mean = eager_mean,
+                                        .draw = eager_draw};
+
+static void rewards_and_fixed_edges(void **state) {
+    (void)state;
+    static const char text[] = "search: {checkpoint_s: 0, stages: [{k: 2, epochs: 2}, {k: 1, epochs: 1}]}\n"
+                               "space: {c: 4, n: 1}\ntrain: {batch: 8}\ndata: {pad: 1}\n";
+    fixture f;
+    notes want = {0};
+    open_text(&f, text);
+    const cel_method *of_recipe = f.settings.method;
+    f.settings.method = &eager_method;
+    same_after_stops(&f, 1, &want);
+    assert_int_equal(want.steps, 3 * (3 + PASSES));
+    assert_int_equal(want.epoch[0].images, 8 * (3 * 2 + PASSES));
+    for (int e = 0; e < 3; e++) {
+        int live = 0;
+        for (int i = 0; i < 30; i++) live += want.live[e][i];
+        assert_int_equal(live, e == 0 ? 26 : 22);
+    }
+    drop(&want);
+    /* it rests while the stage warms up */
+    f.settings.search.stages[0].warmup = 2;
+    cel_search *search;
+    cel_search_observer observer = observer_of(&want);
+    want = (notes){.fail = CEL_OK};
+    f.settings.search.n_stages = 1;
+    test_ok(cel_search_create(&f.settings, f.data, NULL, 1, &search));
+    test_ok(cel_search_run(search, &observer));
+    assert_int_equal(want.steps, 2 * 3);
+    assert_true(!want.epoch[1].has_valid && !want.epoch[1].arch_active);
+    cel_search_destroy(search);
+    drop(&want);
+    f.settings.method = of_recipe;
+    close_fixture(&f);
+}
+
+/* What the shared weights say of one architecture: any batch, again and again the same; too many batches are refused. */
+static void one_shot(void **state) {
+    (void)state;
+    fixture f;
+    cel_search *search;
+    double weights[30] = {0}, loss[3], accuracy[3];
+    for (int e = 0; e < 6; e++) weights[e * 5 + 1 + e % 4] = 1;
+    open_with(&f, NULL);
+    test_ok(cel_search_create(&f.settings, f.data, NULL, 1, &search));
+    test_ok(cel_search_one_shot(search, weights, 0, 3, &loss[0], &accuracy[0]));
+    test_ok(cel_search_one_shot(search, weights, 1, 1, &loss[1], &accuracy[1]));
+    test_ok(cel_search_one_shot(search, weights, 4, 3, &loss[2], &accuracy[2]));
+    assert_true(loss[0] > 0 && accuracy[0] >= 0 && accuracy[0] <= 100 && loss[1] != loss[0]);
+    test_close(loss[2], loss[0], 1e-12, 0, "the same batches in another order");
+    assert_true(accuracy[2] == accuracy[0]);
+    test_fails(cel_search_one_shot(search, weights, 0, 4, &loss[0], &accuracy[0]), CEL_CONFIG, "there are 3");
+    cel_search_destroy(search);
+    close_fixture(&f);
 }
 
 /* Fused and plain cells, cpu and ref: the same search up to rounding. */
@@ -504,6 +699,18 @@ static void wrong_settings(void **state) {
         {"search: {stages: [{k: 1}]}\nmethod: {lrr: 1}", "lr"},
         {"search: {stages: [{k: 1}]}\ndata: {split: nb201-test}", "data.split"}, /* those are test images */
         {"search: {stages: [{k: 1}]}\ndata: {cutout: 1025}", "0 to 1024"},
+        {"search: {method: random, levels: single, stages: [{k: 1}]}", "random takes no gradient"},
+        {"search: {method: random, order: second, stages: [{k: 1}]}", "random takes no gradient"},
+        {"search: {method: random, edge_norm: on, stages: [{k: 1}]}", "random takes no gradient"},
+        {"search: {method: snas, order: second, stages: [{k: 1}]}", "the method's own"},
+        {"search: {levels: single, order: second, stages: [{k: 1}]}", "levels: bilevel"},
+        {"search: {levels: both, stages: [{k: 1}]}", "single"},
+        {"search: {xi: 0.1, stages: [{k: 1}]}", "order: second"},
+        {"search: {method: snas, stages: [{k: 1}]}\nmethod: {tau: 0}", "1e-06"},
+        {"search: {method: snas, stages: [{k: 1}]}\nmethod: {tau_min: -1}", "1e-06"},
+        {"search: {method: balenas, stages: [{k: 1}]}\nmethod: {prior_prec: 0}", "1e-12"},
+        {"search: {method: balenas, stages: [{k: 1}]}\nmethod: {prec_init: -1}", "1e-12"},
+        {"search: {method: balenas, stages: [{k: 1}]}\nmethod: {temper: 0}", "1e-12"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         test_fails(settings_from(wrong[i].text), CEL_CONFIG, wrong[i].part);
@@ -517,6 +724,14 @@ static void wrong_settings(void **state) {
     close_fixture(&f);
     open_with(&f, backend);
     test_fails(cel_search_create(&f.settings, f.data, NULL, 1, &search), CEL_CONFIG, "cpu and ref");
+    close_fixture(&f);
+    static const char *const draws[] = {"search.levels=single", "method.draws=2", NULL};
+    open_with(&f, draws);
+    test_fails(cel_search_create(&f.settings, f.data, NULL, 1, &search), CEL_CONFIG, "one draw a step");
+    close_fixture(&f);
+    static const char *const wide[] = {"search.method=balenas", "method={prior_prec: 2}", NULL};
+    open_with(&f, wide);
+    test_fails(cel_search_create(&f.settings, f.data, NULL, 1, &search), CEL_CONFIG, "method.prec_init: 1");
     close_fixture(&f);
 }
 
@@ -549,6 +764,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(whole),
                                        cmocka_unit_test(table_does_not_steer),
                                        cmocka_unit_test(resumes),
+                                       cmocka_unit_test(every_method_resumes),
+                                       cmocka_unit_test(rewards_and_fixed_edges),
+                                       cmocka_unit_test(one_shot),
                                        cmocka_unit_test(backends),
                                        cmocka_unit_test(diverges),
                                        cmocka_unit_test(architecture_diverges),
