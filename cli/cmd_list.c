@@ -3,6 +3,7 @@
 
 #include "cellar/compare.h"
 #include "cellar/searcher.h"
+#include "cellar/score.h"
 #include "cellar/text.h"
 #include "cli.h"
 

@@ -50,6 +50,10 @@ cel_proxy_info cel_scorer_column(const cel_scorer *scorer, int column);
 typedef bool cel_scorer_progress(void *ctx, int done, int n);
 cel_status cel_scorer_run(cel_scorer *scorer, const cel_genotype *cells, int n, double *values,
                           cel_scorer_progress *progress, void *ctx);
+/* Fills the columns of proxies that are made of others anew, over these n cells together. */
+cel_status cel_scorer_combine(const cel_scorer *scorer, int n, double *values);
+/* The data set's sha256, NULL where no images are looked at. Borrowed. */
+const char *cel_scorer_images(const cel_scorer *scorer);
 
 #ifdef __cplusplus
 }

@@ -105,6 +105,10 @@ cel_status cel_scorer_check(const char *proxies, bool *images) {
 
 int cel_scorer_columns(const cel_scorer *s) { return s->n_columns; }
 
+const char *cel_scorer_images(const cel_scorer *s) {
+    return s->reads & CEL_READ_IMAGES && s->view.data ? cel_dataset_get_info(s->view.data).sha256 : NULL;
+}
+
 cel_proxy_info cel_scorer_column(const cel_scorer *s, int column) {
     int found = 0;
     while (cel_proxies[found] != s->column[column]) found++;
@@ -379,8 +383,7 @@ static cel_status run_some(cel_scorer *s, const cel_genotype *cells, int n, doub
     return result;
 }
 
-/* Columns that are made of others. */
-static cel_status combine(const cel_scorer *s, int n, double *values) {
+cel_status cel_scorer_combine(const cel_scorer *s, int n, double *values) {
     double *list;
     CEL_ALLOC(list, (size_t)n * (CEL_PROXY_OF + 1) + 1);
     cel_status status = CEL_OK;
@@ -419,5 +422,5 @@ cel_status cel_scorer_run(cel_scorer *s, const cel_genotype *cells, int n, doubl
         if (progress && progress(ctx, done, n))
             return CEL_FAIL(CEL_INTERRUPTED, "interrupted after %d of %d cells", done, n);
     }
-    return combine(s, n, values);
+    return cel_scorer_combine(s, n, values);
 }
