@@ -11,7 +11,6 @@ enum { TILE_Q = 2, TILE_P = 8, LONG_P = 16 }; /* LONG_P: of a single vector */
 #else
 enum { TILE_Q = 2, TILE_P = 4, LONG_P = 4 };
 #endif
-enum { TASK_FMAS = 16384 }; /* vector multiply-adds of a task: some microseconds */
 
 typedef struct {
     const cel_kernel_args *a;
@@ -19,7 +18,8 @@ typedef struct {
     int kh, kw, stride, pad, dilation;
     ptrdiff_t x_row, x_plane, x_image, x_first; /* of the input as it is read, with the border that the kernel wants */
     const float *in;
-    int vectors, rows, strips, pairs; /* a task: `rows` rows of TILE_Q vectors of output channels */
+    int vectors, pairs; /* of output channels; a pair is TILE_Q vectors */
+    cel_strips strips;  /* a task: a strip of a pair's plane */
 } conv;
 
 static conv conv_of(cel_shape x, cel_shape w, cel_shape y, const cel_conv2d_attr *a) {
@@ -36,10 +36,6 @@ static conv conv_of(cel_shape x, cel_shape w, cel_shape y, const cel_conv2d_attr
     c.x_first = c.x.first;
     c.vectors = c.y.blocks * CEL_PARTS;
     c.pairs = (c.vectors + TILE_Q - 1) / TILE_Q;
-    c.rows = TASK_FMAS / (c.y.w * c.x.c * c.kh * c.kw * (c.vectors < TILE_Q ? c.vectors : TILE_Q));
-    if (c.rows < 1) c.rows = 1;
-    if (c.rows > c.y.h) c.rows = c.y.h;
-    c.strips = (c.y.h + c.rows - 1) / c.rows;
     return c;
 }
 
@@ -110,8 +106,8 @@ TILE(tile_last, 1, 1)
 static void conv_task(void *ctx, int task, int worker) {
     (void)worker;
     const conv *c = ctx;
-    int n = task / (c->pairs * c->strips), pair = task / c->strips % c->pairs, row = task % c->strips * c->rows;
-    int last = row + c->rows < c->y.h ? row + c->rows : c->y.h, first = pair * TILE_Q;
+    int n = task / (c->pairs * c->strips.n), pair = task / c->strips.n % c->pairs, first = pair * TILE_Q;
+    int row = task % c->strips.n * c->strips.rows, last = cel_strip_end(&c->strips, row);
     int Q = c->vectors - first < TILE_Q ? c->vectors - first : TILE_Q, P = Q == TILE_Q ? TILE_P : LONG_P;
     const float *w[TILE_Q], *b = c->a->in[2].data;
     cel_vf bias[TILE_Q];
@@ -172,5 +168,6 @@ void CEL_ISA_FN(cel_inference_conv2d_folded)(const cel_kernel_args *a) {
     c.a = a;
     c.in = a->in[0].data;
     if (border > 1) widen(&c, a->in[0].data, border, a->work);
-    cel_pool_run(a->pool, c.y.n * c.pairs * c.strips, conv_task, &c);
+    c.strips = cel_strips_of(c.y.h, c.y.n * c.pairs, a->pool);
+    cel_pool_run(a->pool, c.y.n * c.pairs * c.strips.n, conv_task, &c);
 }

@@ -46,6 +46,21 @@ static inline void cel_clear_border(const cel_planes *p, float *plane, int first
     if (last == p->h) memset(plane + (p->h + 1) * p->row, 0, (size_t)p->row * sizeof *plane);
 }
 
+/* Planes of `rows` rows cut into n strips, one or more for each thread: so a thread finds in its cache most of what it
+ * made before. */
+typedef struct cel_strips {
+    int all, rows, n;
+} cel_strips;
+static inline cel_strips cel_strips_of(int rows, int planes, const cel_pool *pool) {
+    int threads = cel_pool_threads(pool), n = (threads + planes - 1) / planes;
+    cel_strips s = {.all = rows, .rows = (rows + n - 1) / n};
+    s.n = (rows + s.rows - 1) / s.rows;
+    return s;
+}
+static inline int cel_strip_end(const cel_strips *s, int first) {
+    return first + s->rows < s->all ? first + s->rows : s->all;
+}
+
 #define CEL_INFERENCE_KERNEL(op) cel_kernel_fn CEL_ISA_FN(cel_inference_##op);
 #define CEL_INFERENCE_KERNEL_WORK(op)                                                                                  \
     cel_kernel_fn CEL_ISA_FN(cel_inference_##op);                                                                      \

@@ -1,13 +1,13 @@
 /* The other operations over lanes of channels: pooling, sums, ReLU, batch norm in evaluation, the linear layer.
  *
- * One image is a few ten thousand floats: a task is a row of a plane, or a plane where rows are short. */
+ * A task is a strip of rows of a plane. */
 #include "engine/backend/cpu/inference_layout.h"
 #include "engine/op/attr.h"
 
 typedef struct {
     const cel_kernel_args *a;
     cel_planes x, y;
-    int rows, strips; /* a task: `rows` rows of one plane of y */
+    cel_strips strips; /* of y */
 } image_args;
 
 typedef void row_fn(const image_args *s, int plane, int row);
@@ -17,24 +17,20 @@ typedef struct {
     row_fn *fn;
 } rows_args;
 
-enum { TASK_PIXELS = 512 };
-
 static void rows_task(void *ctx, int task, int worker) {
     (void)worker;
     const rows_args *r = ctx;
     const image_args *s = &r->s;
-    int plane = task / s->strips, row = task % s->strips * s->rows;
-    int last = row + s->rows < s->y.h ? row + s->rows : s->y.h;
+    int plane = task / s->strips.n, row = task % s->strips.n * s->strips.rows, last = cel_strip_end(&s->strips, row);
     cel_clear_border(&s->y, (float *)s->a->out[0].data + plane * s->y.plane, row, last);
     for (; row < last; row++) r->fn(s, plane, row);
 }
 
 static void run(const cel_kernel_args *a, row_fn *fn) {
-    rows_args r = {{a, cel_planes_of(a->in[0].shape), cel_planes_of(a->out[0].shape), 1, 1}, fn};
-    if (r.s.y.w < TASK_PIXELS) r.s.rows = TASK_PIXELS / r.s.y.w;
-    if (r.s.rows > r.s.y.h) r.s.rows = r.s.y.h;
-    r.s.strips = (r.s.y.h + r.s.rows - 1) / r.s.rows;
-    cel_pool_run(a->pool, r.s.y.n * r.s.y.blocks * r.s.strips, rows_task, &r);
+    rows_args r = {{a, cel_planes_of(a->in[0].shape), cel_planes_of(a->out[0].shape), {0}}, fn};
+    int planes = r.s.y.n * r.s.y.blocks;
+    r.s.strips = cel_strips_of(r.s.y.h, planes, a->pool);
+    cel_pool_run(a->pool, planes * r.s.strips.n, rows_task, &r);
 }
 
 static ptrdiff_t row_at(const cel_planes *p, int plane, int row) { return plane * p->plane + p->first + row * p->row; }
