@@ -60,9 +60,10 @@ typedef struct cel_policy {
     const void *conf; /* the method's settings */
     void *state;
     uint64_t seed;
-    uint8_t *
-        live; /* n_entries: 1 while an entry is a candidate. Part of the saved state. `step` and `epoch` may clear entries (an edge
-                      is fixed early), at least one a choice stays; `sample` leaves out the others from then on */
+    int n_images; /* that architecture steps draw their batches from; 25000, half of CIFAR's, until the driver says */
+    /* n_entries: 1 while an entry is a candidate; part of the saved state. `step` and `epoch` may clear entries (an edge is fixed
+     * early), at least one a choice stays; `sample` leaves out the others from then on. */
+    uint8_t *live;
     int n_params; /* length of a gradient; n_entries unless init sets it */
     struct cel_policy_store *store;
 } cel_policy;

@@ -15,33 +15,39 @@
 #include "math/dirichlet.h"
 #include "math/softmax.h"
 #include "math/special.h"
-#include "nas/search/policy.h"
-#include "train/optim.h"
+#include "nas/search/part_logits.h"
+#include "nas/search/part_regulariser.h"
 
 enum { MOST = CEL_MAX_CANDIDATES };
 typedef enum reg { REG_L2, REG_KL, REG_NONE } reg;
 
 typedef struct conf {
-    double lr, beta1, beta2, eps, reg_scale, init_scale, clip;
+    cel_part_adam_conf adam; /* but for weight_decay, which is reg's */
+    double reg_scale, init_scale, beta_scale;
     int reg, draws;
 } conf;
 
 static const char *const reg_names[] = {"l2", "kl", "none", NULL};
 static const cel_opt opts[] = {
-    CEL_REAL(conf, lr, 3e-4, 0, 10, "learning rate of the concentrations"),
-    CEL_REAL(conf, beta1, 0.5, 0, 0.999999, "Adam's memory of the gradient"),
-    CEL_REAL(conf, beta2, 0.999, 0, 0.999999999, "Adam's memory of its square"),
-    CEL_REAL(conf, eps, 1e-8, 1e-300, 1, "Adam's epsilon"),
+    CEL_REAL(cel_part_adam_conf, lr, 3e-4, 0, 10, "learning rate of the concentrations"),
+    CEL_REAL(cel_part_adam_conf, beta1, 0.5, 0, 0.999999, "Adam's memory of the gradient"),
+    CEL_REAL(cel_part_adam_conf, beta2, 0.999, 0, 0.999999999, "Adam's memory of its square"),
+    CEL_REAL(cel_part_adam_conf, eps, 1e-8, 1e-300, 1, "Adam's epsilon"),
     CEL_ENUM(conf, reg, REG_L2, reg_names, "what keeps the concentrations near 1"),
     CEL_REAL(conf, reg_scale, 1e-3, 0, 1e3, "its strength (kl wants another than l2)"),
+    CEL_REAL(
+        conf, beta_scale, 0, 0, 1e6,
+        "beta-DARTS' regulariser, mean ln sum exp of the parameters: its weight after the last epoch, rising from 0"),
     CEL_REAL(conf, init_scale, 1e-3, 0, 10, "spread of the parameters at the start"),
-    CEL_REAL(conf, clip, 0, 0, 1e9, "largest norm of the concentrations' gradient; 0: no clipping"),
+    CEL_REAL(cel_part_adam_conf, clip, 0, 0, 1e9, "largest norm of the concentrations' gradient; 0: no clipping"),
     CEL_INT(conf, draws, 1, 1, 1000, "draws that an architecture step averages"),
     CEL_OPTS_END};
 
 typedef struct state {
-    double *eta, *m, *v, *t;                  /* saved */
-    double *conc, *log_draw, *weights, *grad; /* of the last draw; the gradient of a step */
+    double *eta; /* saved */
+    cel_part_adam adam;
+    double *conc, *log_draw, *weights; /* of the last draw */
+    double *ramp;                      /* of the last step */
 } state;
 
 static cel_status init(cel_policy *policy) {
@@ -49,13 +55,11 @@ static cel_status init(cel_policy *policy) {
     state *s = policy->state;
     int n = policy->n_params;
     CEL_TRY(cel_policy_tensor(policy, "eta", n, &s->eta));
-    CEL_TRY(cel_policy_tensor(policy, "adam.m", n, &s->m));
-    CEL_TRY(cel_policy_tensor(policy, "adam.v", n, &s->v));
-    CEL_TRY(cel_policy_tensor(policy, "adam.t", 1, &s->t));
+    CEL_TRY(cel_part_adam_init(policy, &s->adam));
     CEL_TRY(cel_policy_scratch(policy, n, &s->conc));
     CEL_TRY(cel_policy_scratch(policy, n, &s->log_draw));
     CEL_TRY(cel_policy_scratch(policy, n, &s->weights));
-    CEL_TRY(cel_policy_scratch(policy, n, &s->grad));
+    CEL_TRY(cel_policy_scratch(policy, 1, &s->ramp));
     cel_rng rng = cel_rng_at(policy->seed, "drnas.init", 0, 0);
     for (int i = 0; i < n; i++) s->eta[i] = c->init_scale * cel_rng_normal(&rng);
     return CEL_OK;
@@ -64,13 +68,6 @@ static cel_status init(cel_policy *policy) {
 static void concentrate(const cel_policy *policy, double *conc) {
     const state *s = policy->state;
     for (int i = 0; i < policy->n_params; i++) conc[i] = cel_elu_concentration(s->eta[i]);
-}
-
-/* A choice's part of `draw` restricted to its live entries. */
-static void restrict_row(const cel_policy *policy, const cel_choice *choice, const double *log_draw, double *weights) {
-    bool mask[MOST];
-    for (int i = 0; i < choice->n; i++) mask[i] = policy->live[choice->first + i];
-    cel_simplex_mask(log_draw + choice->first, mask, choice->n, weights + choice->first);
 }
 
 static void sample(cel_policy *policy, const cel_at *at, double *weights, uint8_t *gates) {
@@ -87,7 +84,7 @@ static void sample(cel_policy *policy, const cel_at *at, double *weights, uint8_
         } else {
             cel_dirichlet_sample_log(&rng, s->conc + choice->first, choice->n, log_draw);
         }
-        restrict_row(policy, choice, s->log_draw, weights);
+        cel_part_softmax(policy, choice, s->log_draw, weights);
         for (int i = choice->first; i < choice->first + choice->n; i++) s->weights[i] = weights[i];
     }
 }
@@ -105,43 +102,28 @@ static void gradient(cel_policy *policy, const cel_at *at, const cel_feedback *f
     }
 }
 
-/* KL(Dir(beta) to Dir(1)) summed over the choices; its gradient by eta times `scale` is added to grad unless NULL. */
-static double divergence(const cel_policy *policy, double scale, double *grad) {
-    const state *s = policy->state;
-    double sum = 0;
-    for (int c = 0; c < policy->choices->n; c++) {
-        int first = policy->choices->choice[c].first, n = policy->choices->choice[c].n;
-        double conc[MOST], dconc[MOST];
-        for (int i = 0; i < n; i++) conc[i] = cel_elu_concentration(s->eta[first + i]);
-        sum += cel_dirichlet_kl_to_ones(conc, n, dconc);
-        for (int i = 0; grad && i < n; i++)
-            if (policy->live[first + i])
-                grad[first + i] += scale * dconc[i] * cel_elu_concentration_slope(s->eta[first + i]);
-    }
-    return sum;
-}
-
 static void step(cel_policy *policy, const cel_at *at, const double *grad, const double *grad2) {
     const conf *c = policy->conf;
     state *s = policy->state;
-    (void)at, (void)grad2;
-    double squares = 0;
-    for (int i = 0; i < policy->n_params; i++) s->grad[i] = grad[i];
-    if (c->reg == REG_KL) divergence(policy, c->reg_scale, s->grad);
-    for (int i = 0; i < policy->n_params; i++) squares += s->grad[i] * s->grad[i];
-    double factor = cel_clip_factor(sqrt(squares), c->clip);
-    for (int i = 0; i < policy->n_params; i++) s->grad[i] *= factor;
-    cel_adam adam = {c->beta1, c->beta2, c->eps, c->reg == REG_L2 ? c->reg_scale : 0};
-    s->t[0] += 1;
-    cel_adam_step(&adam, c->lr, (int64_t)s->t[0], policy->n_params, policy->live, s->eta, s->grad, s->m, s->v);
+    (void)grad2;
+    cel_part_adam_conf adam = c->adam;
+    adam.weight_decay = c->reg == REG_L2 ? c->reg_scale : 0;
+    s->ramp[0] = cel_part_ramp(at);
+    for (int i = 0; i < policy->n_params; i++) s->adam.grad[i] = grad[i];
+    if (c->reg == REG_KL) cel_part_kl_dirichlet(policy, s->eta, c->reg_scale, s->adam.grad);
+    if (c->beta_scale > 0) cel_part_log_sum_exp(policy, s->eta, c->beta_scale * s->ramp[0], s->adam.grad);
+    cel_part_adam_step(policy, &adam, &s->adam, s->eta);
 }
 
 static double penalty(const cel_policy *policy) {
     const conf *c = policy->conf;
-    return c->reg == REG_KL ? c->reg_scale * divergence(policy, 0, NULL) : 0;
+    const state *s = policy->state;
+    double value = c->reg == REG_KL ? c->reg_scale * cel_part_kl_dirichlet(policy, s->eta, 0, NULL) : 0;
+    if (c->beta_scale > 0) value += c->beta_scale * s->ramp[0] * cel_part_log_sum_exp(policy, s->eta, 0, NULL);
+    return value;
 }
 
-static double rate(const cel_policy *policy) { return ((const conf *)policy->conf)->lr; }
+static double rate(const cel_policy *policy) { return ((const conf *)policy->conf)->adam.lr; }
 
 static int draws(const cel_policy *policy) { return ((const conf *)policy->conf)->draws; }
 
@@ -162,8 +144,7 @@ static void mean(const cel_policy *policy, double *values) {
 
 static void scores(const cel_policy *policy, double *values) {
     const state *s = policy->state;
-    for (int c = 0; c < policy->choices->n; c++)
-        restrict_row(policy, &policy->choices->choice[c], s->eta, values); /* softmax over the live entries */
+    for (int c = 0; c < policy->choices->n; c++) cel_part_softmax(policy, &policy->choices->choice[c], s->eta, values);
 }
 
 static void draw(const cel_policy *policy, cel_rng *rng, double *weights) {

@@ -84,6 +84,7 @@ cel_status cel_policy_create(const cel_method *method, const cel_choices *choice
     policy->conf = conf;
     policy->seed = seed;
     policy->n_params = choices->n_entries;
+    policy->n_images = 25000;
     cel_status status = CEL_OK;
     policy->live = cel_arena_alloc(&policy->store->arena, (size_t)choices->n_entries, 1);
     policy->state = cel_arena_alloc(&policy->store->arena, 1, method->state_size ? method->state_size : 1);

@@ -131,6 +131,7 @@ static cel_status create_policy(cel_search *s) {
     const cel_settings *settings = s->settings;
     CEL_TRY(cel_policy_create(settings->method, settings->space->choices(), settings->method_conf,
                               (uint64_t)settings->search.seed, &s->policy));
+    s->policy->n_images = s->split.n[cel_settings_levels(settings) == CEL_LEVELS_SINGLE ? WEIGHTS : ARCH];
     if (cel_settings_levels(settings) == CEL_LEVELS_SINGLE && cel_policy_draws(s->policy) != 1)
         return CEL_FAIL(CEL_CONFIG, "method.draws: %d, but a single-level search has one draw a step: take 1",
                         cel_policy_draws(s->policy));
