@@ -15,8 +15,9 @@
 extern "C" {
 #endif
 
-struct cel_settings; /* nas/search/settings.h */
-struct cel_state;    /* base/state.h */
+struct cel_settings;  /* nas/search/settings.h */
+struct cel_state;     /* base/state.h */
+struct cel_selection; /* nas/search/select.h */
 typedef struct cel_search cel_search;
 
 /* The registered methods and spaces, in order; NULL when i is out of range. */
@@ -75,6 +76,9 @@ typedef struct cel_search_observer {
     bool (*step)(void *ctx, const cel_search_progress *progress);
     /* After each epoch, before its checkpoint. */
     cel_status (*epoch)(void *ctx, const cel_search_epoch *epoch);
+    /* After the last epoch and before its checkpoint, where the cell is selected among drawn ones (section `select`): all of them, and what
+     * there is to say of the best (cel_search_found). */
+    cel_status (*select)(void *ctx, const struct cel_selection *selection, const cel_search_epoch *found);
     /* Keep `state` as the newest checkpoint. serial: steps done so far, later is newer; epoch_end: after `epoch` and before the next
      * step. Equal serials have equal states. The arrays are borrowed and may be sorted. */
     cel_status (*save)(void *ctx, int64_t serial, bool epoch_end, struct cel_state *state);
@@ -92,7 +96,7 @@ cel_status cel_search_restore(cel_search *search, cel_search_fill *fill, void *c
 /* Runs to the end. CEL_INTERRUPTED after a stop that was asked for, CEL_DIVERGED when a loss or a gradient is not
  * finite (the message says where; no checkpoint is written then). May be called again after an interruption. */
 cel_status cel_search_run(cel_search *search, const cel_search_observer *observer);
-/* The genotype of the present distribution. */
+/* The genotype of the present distribution; after the end the one that was selected. */
 cel_status cel_search_genotype(const cel_search *search, cel_genotype *out);
 /* What there is to say of that genotype: of *out genotype, text, hash, cost, index, n_tables and table are set, the
  * rest is 0. */

@@ -2,6 +2,7 @@
 #include "cellar/run.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "engine/backend/cpu/cpu.h"
 #include "lab/recipe.h"
 #include "lab/rundir.h"
+#include "nas/search/select.h"
 
 typedef struct {
     const cel_run_options *options;
@@ -135,6 +137,36 @@ static cel_status on_epoch(void *ctx, const cel_search_epoch *epoch) {
     return CEL_OK;
 }
 
+static json_t *candidate_of(const cel_selection *s, const cel_candidate *c) {
+    char text[CEL_GENOTYPE_TEXT];
+    cel_genotype_format(&c->genotype, text);
+    json_t *scores = json_object(),
+           *out = json_pack("{s:s, s:i, s:i}", "genotype", text, "times", c->times, "rank", c->rank);
+    json_object_set_new(out, "score", isfinite(c->score) ? json_real(c->score) : json_null());
+    for (int k = 0; k < s->n_parts; k++)
+        json_object_set_new(scores, s->part[k], isfinite(c->part[k]) ? json_real(c->part[k]) : json_null());
+    json_object_set_new(out, "scores", scores);
+    return out;
+}
+
+static cel_status on_select(void *ctx, const struct cel_selection *s, const cel_search_epoch *found) {
+    observer *o = ctx;
+    const char *bad = NULL;
+    json_t *list = json_array(), *out = genotype_of(found);
+    json_object_set_new(out, "samples", json_integer(s->samples));
+    if (found->n_tables) json_object_set_new(out, "table", table_of(found, &bad));
+    for (int i = 0; i < s->n; i++) json_array_append_new(list, candidate_of(s, &s->candidate[i]));
+    json_object_set_new(out, "candidates", list);
+    json_object_del(out, "epoch");
+    json_object_del(out, "stage");
+    char *text = json_dumps(out, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    cel_status status = text ? cel_rundir_write(o->dir, "selection.json", text)
+                             : CEL_FAIL(CEL_NOMEM, "out of memory: the record of the selection");
+    free(text);
+    json_decref(out);
+    return status;
+}
+
 static cel_status on_save(void *ctx, int64_t serial, bool epoch_end, struct cel_state *state) {
     observer *o = ctx;
     CEL_TRY(cel_rundir_save(o->dir, serial, epoch_end, state));
@@ -164,7 +196,8 @@ static cel_status write_manifest(const observer *o, const cel_recipe *recipe, co
 }
 
 static cel_status search_on(observer *o, cel_search *search) {
-    const cel_search_observer watch = {.ctx = o, .step = on_step, .epoch = on_epoch, .save = on_save};
+    const cel_search_observer watch = {
+        .ctx = o, .step = on_step, .epoch = on_epoch, .select = on_select, .save = on_save};
     cel_status status = cel_search_run(search, &watch);
     if (status == CEL_INTERRUPTED) { /* the reason for stopping stays the message */
         char *why = cel_strdup(cel_status_message());

@@ -276,6 +276,14 @@ bool cel_rundir_finished(const cel_rundir *run) {
     return finished;
 }
 
+cel_status cel_rundir_write(cel_rundir *run, const char *name, const char *text) {
+    char *path = inside(run, name);
+    cel_status status =
+        path ? cel_file_write_atomic(path, text, strlen(text)) : CEL_FAIL(CEL_NOMEM, "out of memory: %s", name);
+    cel_free(path);
+    return status;
+}
+
 cel_status cel_rundir_spent(cel_rundir *run, bool finished) {
     if (!run->manifest) return CEL_FAIL(CEL_INTERNAL, "%s: no manifest to write to", run->path);
     double here = (double)cel_mem_peak_bytes() / 1e6;

@@ -44,6 +44,8 @@ cel_status cel_rundir_manifest(cel_rundir *run, const cel_run_facts *facts);
 cel_status cel_rundir_epoch(cel_rundir *run, int64_t epoch, const char *metrics, const char *genotype);
 /* Writes a checkpoint, after syncing what it counts; see cel_checkpoint_save. */
 cel_status cel_rundir_save(cel_rundir *run, int64_t serial, bool epoch_end, cel_state *state);
+/* Another file of the run, whole or not at all. */
+cel_status cel_rundir_write(cel_rundir *run, const char *name, const char *text);
 /* Writes the time and memory spent so far into the manifest; `finished`: the search is complete. */
 cel_status cel_rundir_spent(cel_rundir *run, bool finished);
 #endif

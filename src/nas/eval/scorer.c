@@ -103,6 +103,7 @@ cel_status cel_scorer_check(const char *proxies, bool *images) {
     return CEL_OK;
 }
 
+int cel_scorer_asked(const cel_scorer *s) { return s->n_asked; }
 int cel_scorer_columns(const cel_scorer *s) { return s->n_columns; }
 
 const char *cel_scorer_images(const cel_scorer *s) {

@@ -27,6 +27,8 @@ typedef struct cel_scorer_view {
 } cel_scorer_view;
 cel_status cel_scorer_open(const cel_score_conf *conf, const char *proxies, const cel_scorer_view *view,
                            cel_scorer **out);
+/* The first so many columns are what was asked for. */
+int cel_scorer_asked(const cel_scorer *scorer);
 /* Does a list of names with commas between hold proxies only? images: does one of them need images? May be NULL. */
 cel_status cel_scorer_check(const char *proxies, bool *images);
 #endif

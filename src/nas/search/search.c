@@ -22,6 +22,7 @@
 #include "train/schedule.h"
 
 enum { WEIGHTS, ARCH };
+enum { SELECTED = 1 + (int)sizeof((cel_genotype *)0)->edge };
 
 struct cel_search {
     const cel_settings *settings;
@@ -43,6 +44,7 @@ struct cel_search {
     int64_t stream[2][2];       /* the loaders' next (epoch, batch) */
     cel_meter train, valid;
     double norm_sum;
+    uint8_t selected[SELECTED]; /* number of edges, then their bytes; 0: the mean's genotype */
 
     double *concentration, *sampled, *scores;
     double saved_at_s;
@@ -225,6 +227,7 @@ static cel_status list_fixed(cel_search *s, cel_state *state) {
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->train, 1, (int64_t[]){3}, "search.train_meter"));
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->valid, 1, (int64_t[]){3}, "search.valid_meter"));
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->norm_sum, 0, NULL, "search.norm_sum"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_U8, s->selected, 1, (int64_t[]){SELECTED}, "search.selected"));
     CEL_TRY(
         cel_state_add(state, CEL_STATE_U8, s->built, 1, (int64_t[]){s->policy->choices->n_entries}, "search.built"));
     return cel_policy_save(s->policy, state);
@@ -241,7 +244,8 @@ static cel_status save(cel_search *s, const cel_search_observer *observer, bool 
     cel_status status = list_fixed(s, &state);
     if (status == CEL_OK) status = cel_supernet_save(s->net, &state);
     if (status == CEL_OK)
-        status = observer->save(observer->ctx, s->epoch * epoch_steps(s) + s->step, epoch_end, &state);
+        status = observer->save(observer->ctx, s->epoch * epoch_steps(s) + s->step + (s->selected[0] != 0), epoch_end,
+                                &state);
     cel_state_fini(&state);
     s->saved_at_s = cel_clock_s();
     return status;
@@ -256,6 +260,13 @@ static cel_status check_position(const cel_search *s) {
             "stages: it was written with another recipe or other data",
             (long long)s->epoch, (long long)s->step, (long long)s->stage, s->n_epochs, (long long)epoch_steps(s),
             s->settings->search.n_stages);
+    cel_genotype selected = {.n = 0};
+    if (s->selected[0] > CEL_GENOTYPE_EDGES)
+        return CEL_FAIL(CEL_FORMAT, "checkpoint: search.selected has %d edges", s->selected[0]);
+    if (s->selected[0]) {
+        CEL_TRY(cel_search_genotype(s, &selected));
+        CEL_TRY(cel_genotype_check(&selected));
+    }
     const cel_choices *choices = s->policy->choices;
     for (int c = 0; c < choices->n; c++) {
         int live = 0;
@@ -422,6 +433,11 @@ static cel_status record(cel_search *s, const cel_search_observer *observer, int
 }
 
 cel_status cel_search_genotype(const cel_search *s, cel_genotype *out) {
+    if (s->selected[0]) {
+        *out = (cel_genotype){.space = s->settings->space->arch, .n = s->selected[0]};
+        memcpy(out->edge, s->selected + 1, (size_t)out->n * sizeof out->edge[0]);
+        return CEL_OK;
+    }
     cel_policy_scores(s->policy, s->scores);
     return cel_space_derive(s->settings->space, s->scores, s->policy->live, out);
 }
@@ -539,6 +555,93 @@ static cel_status interrupted(const cel_search *s) {
                     (long long)s->epoch, (long long)s->step, (long long)epoch_steps(s));
 }
 
+/* ---- selection among drawn cells ---- */
+
+typedef struct {
+    cel_search *s;
+    const cel_search_observer *observer;
+    int batches; /* of a cell, each cell others; 0: all, the same for each */
+} one_shot;
+
+static bool stop_selecting(void *ctx) {
+    const one_shot *o = ctx;
+    return stop_asked(o->s, o->observer, false);
+}
+
+/* The entries that a cell takes, as weights. */
+static cel_status weights_of(const cel_search *s, const cel_genotype *g, double *weights) {
+    const cel_choices *choices = s->policy->choices;
+    if (g->n != choices->n)
+        return CEL_FAIL(CEL_UNSUPPORTED, "select.by: one_shot needs a space whose cells keep every edge; take proxies");
+    for (int i = 0; i < choices->n_entries; i++) weights[i] = 0;
+    for (int c = 0; c < choices->n; c++)
+        for (int e = 0; e < g->n; e++) {
+            const cel_choice *choice = &choices->choice[c];
+            if (g->edge[e].cell == choice->cell && g->edge[e].from == choice->from && g->edge[e].to == choice->to)
+                weights[choice->first + g->edge[e].op] = 1;
+        }
+    return CEL_OK;
+}
+
+static cel_status score_one_shot(void *ctx, const cel_genotype *cells, int n, double *scores) {
+    one_shot *o = ctx;
+    cel_search *s = o->s;
+    if (!s->valid_loader) CEL_TRY(open_valid_loader(s));
+    int all = cel_loader_batches(s->valid_loader), batches = o->batches && o->batches < all ? o->batches : all;
+    for (int i = 0; i < n; i++) {
+        double loss;
+        int first = (int)((int64_t)i * batches % all);
+        CEL_TRY(weights_of(s, &cells[i], s->scores));
+        CEL_TRY(cel_search_one_shot(s, s->scores, batches < all ? first : 0, batches, &loss, &scores[i]));
+        if (stop_selecting(o))
+            return CEL_FAIL(CEL_INTERRUPTED, "interrupted while drawn cells were measured; go on with --resume");
+    }
+    return CEL_OK;
+}
+
+static cel_status score_candidates(cel_search *s, const cel_search_observer *observer, cel_selection *selection) {
+    const cel_select_conf *conf = &s->settings->select;
+    one_shot o = {s, observer, conf->batches};
+    if (!cel_select_is(conf, "one_shot")) {
+        const cel_select_net net = {.space = s->settings->space,
+                                    .space_conf = s->settings->space_conf,
+                                    .data = s->data,
+                                    .index = s->split.index[ARCH],
+                                    .n_index = s->split.n[ARCH],
+                                    .threads = cel_pool_threads(s->pool),
+                                    .backend = s->backend->name,
+                                    .seed = (uint64_t)s->settings->search.seed};
+        CEL_TRY(cel_select_proxies(conf, &net, stop_selecting, &o, selection));
+        return cel_select_rank(conf, selection);
+    }
+    CEL_TRY(cel_select_score(selection, "one_shot", -1, score_one_shot, &o));
+    CEL_TRY(cel_select_rank(conf, selection));
+    if (!conf->finalists) return CEL_OK;
+    o.batches = 0;
+    CEL_TRY(cel_select_score(selection, "one_shot_all", conf->finalists, score_one_shot, &o));
+    return cel_select_rank(conf, selection);
+}
+
+static cel_status select_cell(cel_search *s, const cel_search_observer *observer) {
+    const cel_select_conf *conf = &s->settings->select;
+    cel_selection selection;
+    cel_search_epoch found;
+    if (cel_select_is(conf, "mean") || s->selected[0]) return CEL_OK;
+    CEL_TRY(cel_select_draw(conf, s->policy, s->settings->space, (uint64_t)s->settings->search.seed, &selection));
+    cel_status status = score_candidates(s, observer, &selection);
+    if (status == CEL_OK) {
+        const cel_genotype *best = &selection.candidate[0].genotype;
+        s->selected[0] = (uint8_t)best->n;
+        memcpy(s->selected + 1, best->edge, (size_t)best->n * sizeof best->edge[0]);
+        status = cel_search_found(s, &found);
+    }
+    if (status == CEL_OK && observer->select) status = observer->select(observer->ctx, &selection, &found);
+    if (status != CEL_OK) s->selected[0] = 0;
+    cel_selection_fini(&selection);
+    CEL_TRY(status);
+    return save(s, observer, true);
+}
+
 static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, bool *stop) {
     int first, stage = cel_settings_stage(s->settings, (int)s->epoch, &first);
     double start = cel_clock_s(), every = s->settings->search.checkpoint_s;
@@ -577,12 +680,13 @@ cel_status cel_search_run(cel_search *s, const cel_search_observer *observer) {
         CEL_TRY(one_epoch(s, observer, &stop));
         if (stop && s->epoch < s->n_epochs) return interrupted(s);
     }
-    return CEL_OK;
+    return select_cell(s, observer);
 }
 
 cel_status cel_search_get_info(const cel_search *s, cel_search_info *out) {
     cel_exec_memory memory;
     int n_slots;
+    if (!s->net) return CEL_FAIL(CEL_INTERNAL, "the search has no network: an error ended it");
     const cel_slot *slots = cel_exec_param_slots(s->net->exec, &n_slots);
     CEL_TRY(cel_exec_plan(s->net->exec, &memory));
     *out = (cel_search_info){.method = s->settings->method->name,

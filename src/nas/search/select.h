@@ -17,14 +17,15 @@ typedef enum cel_select_combine { CEL_SELECT_RANK_SUM, CEL_SELECT_VOTE } cel_sel
 /* Section `select` of a recipe. */
 typedef struct cel_select_conf {
     const char *by; /* "mean", "one_shot", or names of proxies with commas between */
-    int samples, combine, batch;
+    int samples, combine, batch, batches, finalists;
     int64_t seed; /* -1: the search's */
 } cel_select_conf;
 extern const cel_opt cel_select_opts[];
 
 static inline bool cel_select_is(const cel_select_conf *conf, const char *by) { return !strcmp(conf->by, by); }
-/* CEL_CONFIG: no such proxy (names the nearest), more samples than there are cells. */
-cel_status cel_select_check(const cel_select_conf *conf, const cel_choices *choices);
+/* keep: candidates that are left to each choice in the end. CEL_CONFIG: no such proxy (names the nearest), more samples than there are
+ * cells. */
+cel_status cel_select_check(const cel_select_conf *conf, const cel_choices *choices, int keep);
 
 enum { CEL_SELECT_PARTS = 16 };
 
@@ -53,8 +54,8 @@ cel_status cel_select_draw(const cel_select_conf *conf, const cel_policy *policy
 
 /* Scores n cells, the i-th into scores[i], higher is better; NaN where none is defined. */
 typedef cel_status cel_select_score_fn(void *ctx, const cel_genotype *cells, int n, double *scores);
-/* Adds a part by a scorer of the caller's. */
-cel_status cel_select_score(cel_selection *selection, const char *name, cel_select_score_fn *fn, void *ctx);
+/* Adds a part by a scorer of the caller's; only for the first n candidates, the others have none; n < 0: for all. */
+cel_status cel_select_score(cel_selection *selection, const char *name, int n, cel_select_score_fn *fn, void *ctx);
 
 /* The images and the network that proxies look at. */
 typedef struct cel_select_net {
@@ -66,8 +67,9 @@ typedef struct cel_select_net {
     const char *backend;
     uint64_t seed;
 } cel_select_net;
-/* Adds a part for each proxy of conf->by. */
-cel_status cel_select_proxies(const cel_select_conf *conf, const cel_select_net *net, cel_selection *selection);
-/* Ranks by the parts and sorts. */
+/* Adds a part for each proxy of conf->by. stop: asked now and then, true ends it with CEL_INTERRUPTED. */
+cel_status cel_select_proxies(const cel_select_conf *conf, const cel_select_net *net, bool (*stop)(void *ctx),
+                              void *ctx, cel_selection *selection);
+/* Ranks by the last part, or with several proxies by all, and sorts. */
 cel_status cel_select_rank(const cel_select_conf *conf, cel_selection *selection);
 #endif

@@ -94,6 +94,7 @@ void cel_settings_sections(cel_settings *settings, cel_section sections[CEL_SETT
     sections[2] = (cel_section){"method", method ? method : none, settings->method_conf};
     sections[3] = (cel_section){"train", cel_train_opts, &settings->train};
     sections[4] = (cel_section){"data", cel_data_opts, &settings->data};
+    sections[5] = (cel_section){"select", cel_select_opts, &settings->select};
 }
 
 cel_status cel_settings_init(cel_settings *settings, const cel_conf *tree, const cel_section *more, size_t n_more) {
@@ -231,6 +232,8 @@ cel_status cel_settings_check(const cel_settings *settings, const cel_net_shape 
     CEL_TRY(check_parts(settings));
     if (epochs > 100000)
         return CEL_FAIL(CEL_CONFIG, "search.stages: %lld epochs in all, at most 100000", (long long)epochs);
+    CEL_TRY(cel_select_check(&settings->select, settings->space->choices(),
+                             cel_settings_ops(settings, search->n_stages - 1)));
     if (settings->train.lr_min > settings->train.lr)
         return CEL_FAIL(CEL_CONFIG, "train.lr_min: %g is more than train.lr, %g", settings->train.lr_min,
                         settings->train.lr);

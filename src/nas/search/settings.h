@@ -1,10 +1,11 @@
-/* The settings of a search: one table for each section of a recipe. `search`, `train` and `data` are here; `space` and `method`
+/* The settings of a search: one table for each section of a recipe. `search`, `train` and `data` are here, `select` in select.h; `space` and `method`
  * come from the chosen space's and method's own tables. */
 #ifndef CEL_NAS_SETTINGS_H
 #define CEL_NAS_SETTINGS_H
 #include "base/conf/conf.h"
 #include "data/split.h"
 #include "nas/search/policy.h"
+#include "nas/search/select.h"
 #include "nas/space/space.h"
 
 enum { CEL_SEARCH_MAX_STAGES = 8 };
@@ -50,6 +51,7 @@ typedef struct cel_settings {
     cel_search_conf search;
     cel_train_conf train;
     cel_data_conf data;
+    cel_select_conf select;
     const cel_space *space;
     const cel_method *method;
     void *space_conf, *method_conf; /* structs of their tables; owned */
@@ -60,7 +62,7 @@ typedef struct cel_settings {
 cel_status cel_settings_init(cel_settings *settings, const cel_conf *tree, const cel_section *more, size_t n_more);
 void cel_settings_fini(cel_settings *settings);
 /* The sections of these settings, for cel_conf_dump and help. */
-enum { CEL_SETTINGS_SECTIONS = 5 };
+enum { CEL_SETTINGS_SECTIONS = 6 };
 void cel_settings_sections(cel_settings *settings, cel_section sections[CEL_SETTINGS_SECTIONS]);
 /* Do the settings go together? `shape` may be NULL while the images are not known. */
 cel_status cel_settings_check(const cel_settings *settings, const cel_net_shape *shape);
