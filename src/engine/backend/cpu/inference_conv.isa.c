@@ -56,9 +56,9 @@ CEL_INLINE void finish(const conv *c, cel_vf sum, ptrdiff_t at) {
 
 /* x: what tap (0, 0) of the first pixel reads; w, at: where each vector's weights and results are. */
 CEL_INLINE void tile(const conv *c, const float *x, const float *const *w, const cel_vf *bias, const ptrdiff_t *at,
-                     bool three, const int Q, const int P) {
+                     const bool three, const int stride, const int Q, const int P) {
     cel_vf acc[TILE_Q][LONG_P];
-    const ptrdiff_t step = (ptrdiff_t)c->stride * CEL_LANES, side = (ptrdiff_t)c->dilation * CEL_LANES;
+    const ptrdiff_t step = (ptrdiff_t)stride * CEL_LANES, side = (ptrdiff_t)c->dilation * CEL_LANES;
     ptrdiff_t tap = 0;
     CEL_UNROLL for (int q = 0; q < Q; q++) CEL_UNROLL for (int p = 0; p < P; p++) acc[q][p] = bias[q];
     for (int ci = 0; ci < c->x.c; ci++) {
@@ -93,10 +93,12 @@ CEL_INLINE void tile(const conv *c, const float *x, const float *const *w, const
 #define TILE(name, Q, P)                                                                                               \
     static __attribute__((noinline)) void name(const conv *c, const float *x, const float *const *w,                   \
                                                const cel_vf *bias, const ptrdiff_t *at) {                              \
-        if (c->kw == 3 && c->stride == 1 && c->dilation == 1)                                                          \
-            tile(c, x, w, bias, at, true, Q, P);                                                                       \
+        if (c->stride == 1 && c->dilation == 1 && c->kw == 3)                                                          \
+            tile(c, x, w, bias, at, true, 1, Q, P);                                                                    \
+        else if (c->stride == 1)                                                                                       \
+            tile(c, x, w, bias, at, false, 1, Q, P);                                                                   \
         else                                                                                                           \
-            tile(c, x, w, bias, at, false, Q, P);                                                                      \
+            tile(c, x, w, bias, at, false, c->stride, Q, P);                                                           \
     }
 TILE(tile_full, TILE_Q, TILE_P)
 TILE(tile_narrow, TILE_Q, 1)
@@ -168,6 +170,7 @@ void CEL_ISA_FN(cel_inference_conv2d_folded)(const cel_kernel_args *a) {
     c.a = a;
     c.in = a->in[0].data;
     if (border > 1) widen(&c, a->in[0].data, border, a->work);
-    c.strips = cel_strips_of(c.y.h, c.y.n * c.pairs, a->pool);
-    cel_pool_run(a->pool, c.y.n * c.pairs * c.strips.n, conv_task, &c);
+    size_t work = (size_t)c.y.n * (size_t)c.vectors * (size_t)c.y.h * (size_t)c.y.w * (size_t)(c.x.c * c.kh * c.kw);
+    c.strips = cel_strips_of(c.y.h, c.y.n * c.pairs, work, a->pool);
+    cel_pool_run(c.strips.pool, c.y.n * c.pairs * c.strips.n, conv_task, &c);
 }

@@ -46,14 +46,19 @@ static inline void cel_clear_border(const cel_planes *p, float *plane, int first
     if (last == p->h) memset(plane + (p->h + 1) * p->row, 0, (size_t)p->row * sizeof *plane);
 }
 
-/* Planes of `rows` rows cut into n strips, one or more for each thread: so a thread finds in its cache most of what it
- * made before. */
+/* Planes of `rows` rows cut into n strips, so that each thread has a task: it finds in its cache most of what it made
+ * before. `work`, vector operations of all planes: what takes two microseconds is not worth sharing. */
+enum { CEL_STRIP_WORK = 16384 };
 typedef struct cel_strips {
     int all, rows, n;
+    cel_pool *pool; /* who runs them; NULL: the calling thread */
 } cel_strips;
-static inline cel_strips cel_strips_of(int rows, int planes, const cel_pool *pool) {
-    int threads = cel_pool_threads(pool), n = (threads + planes - 1) / planes;
-    cel_strips s = {.all = rows, .rows = (rows + n - 1) / n};
+static inline cel_strips cel_strips_of(int rows, int planes, size_t work, cel_pool *pool) {
+    size_t threads = (size_t)cel_pool_threads(pool), most = work / CEL_STRIP_WORK;
+    if (threads > most) threads = most;
+    if (threads < 2) return (cel_strips){rows, rows, 1, NULL};
+    int n = ((int)threads + planes - 1) / planes;
+    cel_strips s = {.all = rows, .rows = (rows + n - 1) / n, .pool = pool};
     s.n = (rows + s.rows - 1) / s.rows;
     return s;
 }

@@ -29,8 +29,8 @@ static void rows_task(void *ctx, int task, int worker) {
 static void run(const cel_kernel_args *a, row_fn *fn) {
     rows_args r = {{a, cel_planes_of(a->in[0].shape), cel_planes_of(a->out[0].shape), {0}}, fn};
     int planes = r.s.y.n * r.s.y.blocks;
-    r.s.strips = cel_strips_of(r.s.y.h, planes, a->pool);
-    cel_pool_run(a->pool, planes * r.s.strips.n, rows_task, &r);
+    r.s.strips = cel_strips_of(r.s.y.h, planes, cel_planes_floats(r.s.y) / CEL_VL, a->pool);
+    cel_pool_run(r.s.strips.pool, planes * r.s.strips.n, rows_task, &r);
 }
 
 static ptrdiff_t row_at(const cel_planes *p, int plane, int row) { return plane * p->plane + p->first + row * p->row; }
