@@ -50,25 +50,25 @@ enum { CEL_TILE_Q = 4, CEL_TILE_P = 4 };
 enum { CEL_TILE_Q = 2, CEL_TILE_P = 4 };
 #endif
 
-static __attribute__((noinline)) void cel_conv_tile_full(const cel_conv_job *j, const float *x, const float *w,
-                                                         float *o) {
+static __attribute__((noinline, unused)) void cel_conv_tile_full(const cel_conv_job *j, const float *x, const float *w,
+                                                                 float *o) {
     cel_conv_tile(j, x, w, o, CEL_TILE_Q, CEL_TILE_P);
 }
-static __attribute__((noinline)) void cel_conv_tile_narrow(const cel_conv_job *j, const float *x, const float *w,
-                                                           float *o) {
+static __attribute__((noinline, unused)) void cel_conv_tile_narrow(const cel_conv_job *j, const float *x,
+                                                                   const float *w, float *o) {
     cel_conv_tile(j, x, w, o, CEL_TILE_Q, 1);
 }
-static __attribute__((noinline)) void cel_conv_tile_one(const cel_conv_job *j, const float *x, const float *w,
-                                                        float *o) {
+static __attribute__((noinline, unused)) void cel_conv_tile_one(const cel_conv_job *j, const float *x, const float *w,
+                                                                float *o) {
     cel_conv_tile(j, x, w, o, 1, CEL_TILE_P);
 }
-static __attribute__((noinline)) void cel_conv_tile_last(const cel_conv_job *j, const float *x, const float *w,
-                                                         float *o) {
+static __attribute__((noinline, unused)) void cel_conv_tile_last(const cel_conv_job *j, const float *x, const float *w,
+                                                                 float *o) {
     cel_conv_tile(j, x, w, o, 1, 1);
 }
 
 /* o[co][row][col] (+)= sum over ci and taps, of one group of images. */
-static void cel_conv_run(const cel_conv_job *j, const float *x, const float *w, float *o) {
+static inline void cel_conv_run(const cel_conv_job *j, const float *x, const float *w, float *o) {
     for (int row = 0; row < j->rows; row++)
         for (int col = 0; col < j->cols;) {
             bool wide = col + CEL_TILE_P <= j->cols;
@@ -182,7 +182,7 @@ CEL_INLINE void cel_dw_block(const cel_dw_job *j, const float *x, const ptrdiff_
         for (int r = 0; r < R; r++) dw[q * j->dw_co + to[r]] = sum[q][r];
 }
 
-static void cel_dw_run(const cel_dw_job *j, const float *x, const float *z, float *dw) {
+static inline void cel_dw_run(const cel_dw_job *j, const float *x, const float *z, float *dw) {
     bool dense = j->n_taps == 9;
     for (int t = 0; dense && t < 9; t++) dense = j->tap[t].x == j->tap[t - t % 3].x + t % 3 * CEL_LANES;
     if (dense) {
@@ -233,8 +233,8 @@ static void cel_dw_run(const cel_dw_job *j, const float *x, const float *z, floa
 
 /* Copies planes into a padded buffer [n][h+top+bottom][w+left+right][16], zero outside; with relu, max(x, 0). `stride` floats lie between
  * source planes. */
-static void cel_pad_planes(const float *x, ptrdiff_t stride, int n, int h, int w, int top, int bottom, int left,
-                           int right, bool relu, float *out) {
+static inline void cel_pad_planes(const float *x, ptrdiff_t stride, int n, int h, int w, int top, int bottom, int left,
+                                  int right, bool relu, float *out) {
     size_t row = (size_t)(w + left + right) * CEL_LANES, line = (size_t)w * CEL_LANES;
     for (int c = 0; c < n; c++, x += stride) {
         memset(out, 0, (size_t)top * row * sizeof *out);

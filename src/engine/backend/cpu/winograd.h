@@ -28,7 +28,7 @@ static inline bool cel_wino_dw_pays(int n_ci, int n_co, int rows, int cols) {
 static inline size_t cel_wino_weight_floats(int n_ci, int n_co) { return 16 * (size_t)n_ci * (size_t)n_co; }
 
 /* Where the window of the first output begins. */
-static ptrdiff_t cel_wino_first(const cel_conv_job *j) {
+static inline ptrdiff_t cel_wino_first(const cel_conv_job *j) {
     ptrdiff_t first = j->tap[0].x;
     for (int t = 1; t < 9; t++)
         if (j->tap[t].x < first) first = j->tap[t].x;
@@ -36,7 +36,7 @@ static ptrdiff_t cel_wino_first(const cel_conv_job *j) {
 }
 
 /* Output channels co .. co+Q-1 of the transformed weights. The job's taps lie on three rows of three pixels, in any order. */
-static void cel_wino_weights(const cel_conv_job *j, const float *w, int co, float *u) {
+static inline void cel_wino_weights(const cel_conv_job *j, const float *w, int co, float *u) {
     enum { Q = CEL_TILE_Q, PER = CEL_VL / CEL_TILE_Q };
     size_t matrix = (size_t)j->n_ci * (size_t)j->n_co;
     ptrdiff_t first = cel_wino_first(j), at[9];
@@ -165,21 +165,22 @@ CEL_INLINE void cel_wino_block(const cel_conv_job *j, const float *x, const cel_
             cel_wino_output(m + co * T * CEL_VL, next_m, out[n].o + at + co * j->o_co, j->o_row, j->accumulate, T);
     }
 }
-static __attribute__((noinline)) void cel_wino_block_full(const cel_conv_job *j, const float *x,
-                                                          const cel_wino_out *out, int n_out, ptrdiff_t at,
-                                                          float *scratch) {
+static __attribute__((noinline, unused)) void cel_wino_block_full(const cel_conv_job *j, const float *x,
+                                                                  const cel_wino_out *out, int n_out, ptrdiff_t at,
+                                                                  float *scratch) {
     cel_wino_block(j, x, out, n_out, at, scratch, CEL_WINO_TILES);
 }
-static __attribute__((noinline)) void cel_wino_block_one(const cel_conv_job *j, const float *x, const cel_wino_out *out,
-                                                         int n_out, ptrdiff_t at, float *scratch) {
+static __attribute__((noinline, unused)) void cel_wino_block_one(const cel_conv_job *j, const float *x,
+                                                                 const cel_wino_out *out, int n_out, ptrdiff_t at,
+                                                                 float *scratch) {
     cel_wino_block(j, x, out, n_out, at, scratch, 1);
 }
 
 typedef void cel_wino_block_loop(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
                                  ptrdiff_t at, float *scratch);
 
-static void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_loop *one, const cel_conv_job *j,
-                              const float *x, const cel_wino_out *out, int n_out, float *scratch) {
+static inline void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_loop *one, const cel_conv_job *j,
+                                     const float *x, const cel_wino_out *out, int n_out, float *scratch) {
     const int wide = 2 * CEL_WINO_TILES;
     x += cel_wino_first(j);
     for (int lane = 0; lane < CEL_LANES; lane += CEL_VL)
@@ -194,7 +195,8 @@ static void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_loop *on
 
 /* As cel_conv_run, with the weights transformed, for jobs that cel_wino_pays says yes to; of n_out convolutions, which share the
  * input's transform. */
-static void cel_wino_run(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out, float *scratch) {
+static inline void cel_wino_run(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
+                                float *scratch) {
     cel_wino_run_with(cel_wino_block_full, cel_wino_block_one, j, x, out, n_out, scratch);
 }
 
@@ -250,8 +252,8 @@ CEL_INLINE void cel_wino_grad_row(const int i, const float *z, ptrdiff_t row, fl
 }
 
 #define CEL_WINO_BY_ROW(fn)                                                                                            \
-    static __attribute__((noinline)) void fn##_of(int i, const float *p, ptrdiff_t row, float *v, ptrdiff_t next,      \
-                                                  int n) {                                                             \
+    static __attribute__((noinline, unused)) void fn##_of(int i, const float *p, ptrdiff_t row, float *v,              \
+                                                          ptrdiff_t next, int n) {                                     \
         if (i == 0) fn(0, p, row, v, next, n);                                                                         \
         if (i == 1) fn(1, p, row, v, next, n);                                                                         \
         if (i == 2) fn(2, p, row, v, next, n);                                                                         \
@@ -282,8 +284,8 @@ CEL_INLINE void cel_lane_sums(const cel_vf *a, float *out) {
 }
 
 /* 4 output by 4 input channels of one position: `acc` keeps the lanes' sums from band to band, `out` gets their total after the last. */
-static __attribute__((noinline)) void cel_wino_dw_block(const float *v, const float *z, float *acc, float *out,
-                                                        ptrdiff_t out_co, int tiles, bool begin, bool end) {
+static __attribute__((noinline, unused)) void cel_wino_dw_block(const float *v, const float *z, float *acc, float *out,
+                                                                ptrdiff_t out_co, int tiles, bool begin, bool end) {
     enum { N = CEL_WINO_DW_TILES * CEL_VL, Q = CEL_TILE_Q };
     for (int half = 0; half < 4; half += Q, z += Q * N) {
         cel_vf s[Q * 4];
@@ -316,8 +318,8 @@ typedef struct cel_wino_dw_loops {
     int tiles; /* in a vector */
 } cel_wino_dw_loops;
 
-static void cel_wino_dw_with(const cel_wino_dw_loops *loops, const cel_dw_job *j, const float *x, const float *z,
-                             float *dw, float *scratch) {
+static inline void cel_wino_dw_with(const cel_wino_dw_loops *loops, const cel_dw_job *j, const float *x, const float *z,
+                                    float *dw, float *scratch) {
     const int per = loops->tiles, N = CEL_WINO_DW_TILES / per * CEL_VL, across = j->cols / 2, down = j->rows / 2;
     int at_once = CEL_WINO_DW_TILES / across; /* rows of tiles in a band */
     if (at_once > down) at_once = down;
@@ -365,7 +367,7 @@ static void cel_wino_dw_with(const cel_wino_dw_loops *loops, const cel_dw_job *j
 }
 
 /* As cel_dw_run with the nine taps of a dense 3x3 kernel, for jobs that cel_wino_dw_pays says yes to. */
-static void cel_wino_dw_run(const cel_dw_job *j, const float *x, const float *z, float *dw, float *scratch) {
+static inline void cel_wino_dw_run(const cel_dw_job *j, const float *x, const float *z, float *dw, float *scratch) {
     static const cel_wino_dw_loops loops = {cel_wino_input_row_of, cel_wino_grad_row_of, cel_wino_dw_block, 1};
     cel_wino_dw_with(&loops, j, x, z, dw, scratch);
 }
