@@ -3,7 +3,7 @@
 #define CEL_ENGINE_MIXED_CELL_H
 #include "engine/op/op.h"
 
-/* cel_mixed_cell's outputs are 1 + inner nodes + 2 a convolution, at most 64. */
+/* What the arrays of cel_mixed_cell hold. */
 enum { CEL_MIX_MAX_CONVS = 28 };
 
 typedef struct cel_mixed_conv {

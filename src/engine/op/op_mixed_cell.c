@@ -5,9 +5,14 @@
  * a source node, the sums of a batch norm that are also the gradient of its edge weight, the permutation of a node) is only seen from
  * the whole cell. Not differentiable twice: second derivatives take the plain graph.
  *
+ * Beside the last node it leaves what its gradient needs and nothing more: the channels of the inner nodes that candidates see, and the
+ * outputs of the 3x3 convolutions. Those of the 1x1 ones follow from their inputs, and their statistics from the inputs' moments.
+ *
  * mixed_cell       in: x, weights, W of each live convolution, (running mean, running var) of each
- *                  out: last node, inner nodes 1..n-2, z = convolution outputs [n,ca,h,w], s = [2,ca] mean and 1/sqrt(var+eps) used
- * mixed_cell_grad  in: dy, x, weights, W.., inner nodes.., z.., s..    out: dx, dweights, dW.. */
+ *                  out: last node; the first ca = c/k channels of nodes 1..n-2; [m,2,ca] mean and 1/sqrt(var+eps) used by each of m
+ *                  convolutions; [n-1,1+ca,ca] mean and covariance over the batch of max(x,0) of the first ca channels of nodes 0..n-2
+ *                  (where 1x1 convolutions are normalised with batch statistics; else of no meaning); outputs of the 3x3 convolutions
+ * mixed_cell_grad  in: dy, x, weights, W.., all but the first output of mixed_cell    out: dx, dweights, dW.. */
 #include "engine/op/check.h"
 #include "engine/op/mixed_cell.h"
 
@@ -25,6 +30,13 @@ int cel_mixed_convs(const cel_mixed_cell_attr *a, cel_mixed_conv *conv) {
                             src, dest, row, col, a->kind[col] == CEL_MIX_CONV1 ? 1 : 3, row * a->n_cols + col};
                     n++;
                 }
+    return n;
+}
+
+/* What the gradient takes of the forward pass: outputs 1 and up. */
+static int kept_outputs(const cel_mixed_cell_attr *a, const cel_mixed_conv *conv) {
+    int n = a->n_nodes - 2 + 2;
+    for (int i = 0, m = cel_mixed_convs(a, NULL); i < m; i++) n += conv[i].kernel == 3;
     return n;
 }
 
@@ -84,14 +96,13 @@ static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const v
                 return CEL_FAIL(CEL_SHAPE, "input %d: a running statistic is no state", s);
         }
     }
-    *n_out = 1 + inner + 2 * m;
-    for (int i = 0; i < 1 + inner; i++) out[i] = like(x, CEL_BATCH, x->shape);
-    cel_shape z = x->shape;
-    z.dim[1] = ca;
-    for (int i = 0; i < m; i++) {
-        out[1 + inner + i] = like(x, CEL_BATCH, z);
-        out[1 + inner + m + i] = like(x, CEL_DENSE, CEL_SHAPE(2, ca));
-    }
+    cel_shape seen = x->shape;
+    seen.dim[1] = ca;
+    *n_out = kept_outputs(a, conv) + 1;
+    out[0] = like(x, CEL_BATCH, x->shape);
+    for (int i = 1; i < *n_out; i++) out[i] = like(x, CEL_BATCH, seen);
+    out[1 + inner] = like(x, CEL_DENSE, CEL_SHAPE(m ? m : 1, 2, ca));
+    out[2 + inner] = like(x, CEL_DENSE, CEL_SHAPE(a->n_nodes - 1, 1 + ca, ca));
     return CEL_OK;
 }
 
@@ -116,7 +127,8 @@ static cel_status infer_grad(const cel_graph *g, const cel_val *in, int n_in, co
                              int *n_out) {
     const cel_mixed_cell_attr *a = attr;
     CEL_TRY(check_size(a));
-    int m = cel_mixed_convs(a, NULL), want = 3 + m + a->n_nodes - 2 + 2 * m;
+    cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
+    int m = cel_mixed_convs(a, conv), want = 3 + m + kept_outputs(a, conv);
     if (n_in != want) return CEL_FAIL(CEL_SHAPE, "mixed_cell_grad: expected %d inputs, found %d", want, n_in);
     CEL_TRY(check(g, a, in, 1));
     CEL_TRY(cel_check_shape(g, in, 0, "dy", CEL_BATCH, g->value[in[1]].shape));
@@ -150,6 +162,8 @@ typedef struct {
     const cel_mixed_cell_attr *attr;
     int n, c, h, w, k, ca, m, pixels;
     cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
+    int place
+        [CEL_MIX_MAX_CONVS]; /* of a 3x3 convolution's output among them; -1: 1x1, its output is made anew where it is needed */
 } geometry;
 
 /* Where plane `channel` of image i lies in a tensor of `channels` channels. */
@@ -163,6 +177,7 @@ static geometry geometry_of(const void *attr, cel_shape x) {
     q.ca = q.c / q.k;
     q.pixels = q.h * q.w;
     q.m = cel_mixed_convs(attr, q.conv);
+    for (int i = 0, n = 0; i < q.m; i++) q.place[i] = q.conv[i].kernel == 3 ? n++ : -1;
     return q;
 }
 
@@ -188,7 +203,8 @@ static int inside_count(int h, int w, int y, int x) {
     return ((y > 0) + 1 + (y < h - 1)) * ((x > 0) + 1 + (x < w - 1));
 }
 
-static void convolve(const geometry *q, const cel_mixed_conv *conv, const float *x, const float *weight, float *z) {
+static void convolve(const geometry *q, const cel_mixed_conv *conv, const float *x, int channels, const float *weight,
+                     float *z) {
     int r = conv->kernel / 2, taps = conv->kernel * conv->kernel;
     for (int i = 0; i < q->n; i++)
         for (int o = 0; o < q->ca; o++)
@@ -198,7 +214,7 @@ static void convolve(const geometry *q, const cel_mixed_conv *conv, const float 
                     for (int t = 0; t < taps; t++) {
                         int y = p / q->w + t / conv->kernel - r, u = p % q->w + t % conv->kernel - r;
                         if (y < 0 || y >= q->h || u < 0 || u >= q->w) continue;
-                        float v = x[plane_at(q, q->c, i, c) + (size_t)(y * q->w + u)];
+                        float v = x[plane_at(q, channels, i, c) + (size_t)(y * q->w + u)];
                         if (!(v <= 0)) sum += (double)v * weight[(o * q->ca + c) * taps + t];
                     }
                 z[plane_at(q, q->ca, i, o) + (size_t)p] = (float)sum;
@@ -233,16 +249,50 @@ static void normalisation(const geometry *q, const cel_kernel_args *a, const flo
     }
 }
 
+/* Mean and covariance of max(x, 0) of the first ca channels of a node. */
+static void moments(const geometry *q, const float *x, float *out) {
+    double count = (double)q->n * q->pixels;
+    for (int c = 0; c < q->ca; c++) {
+        double sum = 0;
+        for (int i = 0; i < q->n; i++)
+            for (int p = 0; p < q->pixels; p++) {
+                float v = x[plane_at(q, q->c, i, c) + (size_t)p];
+                sum += v <= 0 ? 0 : (double)v;
+            }
+        out[c] = (float)(sum / count);
+    }
+    for (int c = 0; c < q->ca; c++)
+        for (int d = 0; d < q->ca; d++) {
+            double sum = 0;
+            for (int i = 0; i < q->n; i++)
+                for (int p = 0; p < q->pixels; p++) {
+                    float v = x[plane_at(q, q->c, i, c) + (size_t)p], u = x[plane_at(q, q->c, i, d) + (size_t)p];
+                    sum += ((v <= 0 ? 0 : (double)v) - out[c]) * ((u <= 0 ? 0 : (double)u) - out[d]);
+                }
+            out[(1 + c) * q->ca + d] = (float)(sum / count);
+        }
+}
+
+/* The inner nodes, and the output of a 1x1 convolution. */
+static size_t ref_work(const cel_graph *g, const cel_op *op) {
+    const cel_mixed_cell_attr *attr = op->attr;
+    return sizeof(float) * (size_t)(attr->n_nodes - 1) * cel_shape_count(g->value[op->in[0]].shape);
+}
+
 static void ref(const cel_kernel_args *a) {
     geometry q = geometry_of(a->op->attr, a->in[0].shape);
     const cel_mixed_cell_attr *attr = q.attr;
     const float *weights = a->in[1].data;
     int last = attr->n_nodes - 1;
+    size_t size = (size_t)q.n * (size_t)q.c * (size_t)q.pixels;
     const float *node[CEL_MIX_MAX_NODES] = {a->in[0].data};
+    float *inner = a->work, *z1 = inner + (size_t)(last - 1) * size, *stats = a->out[last].data,
+          *cross = a->out[last + 1].data;
     for (int dest = 1, row0 = 0; dest <= last; row0 += dest++) {
-        float *y = a->out[dest == last ? 0 : dest].data;
+        float *y = dest == last ? a->out[0].data : inner + (size_t)(dest - 1) * size;
         node[dest] = y;
-        memset(y, 0, sizeof *y * (size_t)q.n * (size_t)q.c * (size_t)q.pixels);
+        memset(y, 0, sizeof *y * size);
+        moments(&q, node[dest - 1], cross + (dest - 1) * (1 + q.ca) * q.ca);
         for (int src = 0; src < dest; src++) {
             int row = row0 + src;
             const float *x = node[src];
@@ -267,11 +317,12 @@ static void ref(const cel_kernel_args *a) {
                 cel_mix_kind kind = attr->kind[col];
                 if (kind == CEL_MIX_NONE) continue;
                 if (kind == CEL_MIX_CONV1 || kind == CEL_MIX_CONV3) {
-                    z = a->out[1 + attr->n_nodes - 2 + conv].data;
-                    stat = a->out[1 + attr->n_nodes - 2 + q.m + conv].data;
-                    convolve(&q, &q.conv[conv], x, a->in[2 + conv].data, a->out[1 + attr->n_nodes - 2 + conv].data);
-                    normalisation(&q, a, z, a->in[2 + q.m + 2 * conv].data, a->in[2 + q.m + 2 * conv + 1].data,
-                                  a->out[1 + attr->n_nodes - 2 + q.m + conv].data);
+                    float *made = q.place[conv] < 0 ? z1 : a->out[last + 2 + q.place[conv]].data;
+                    convolve(&q, &q.conv[conv], x, q.c, a->in[2 + conv].data, made);
+                    normalisation(&q, a, made, a->in[2 + q.m + 2 * conv].data, a->in[2 + q.m + 2 * conv + 1].data,
+                                  stats + 2 * conv * q.ca);
+                    z = made;
+                    stat = stats + 2 * conv * q.ca;
                 }
                 for (int i = 0; i < q.n; i++)
                     for (int c = 0; c < q.ca; c++)
@@ -286,13 +337,17 @@ static void ref(const cel_kernel_args *a) {
                         }
             }
         }
+        for (int i = 0; dest < last && i < q.n; i++)
+            memcpy((float *)a->out[dest].data + plane_at(&q, q.ca, i, 0), y + plane_at(&q, q.c, i, 0),
+                   sizeof *y * (size_t)q.ca * (size_t)q.pixels);
     }
 }
 
-/* Gradients of the inner nodes and of node 0, and one dz, in double. */
+/* Gradients of the inner nodes and of node 0, and one dz, in double; the output of a 1x1 convolution. */
 static size_t ref_grad_work(const cel_graph *g, const cel_op *op) {
     const cel_mixed_cell_attr *attr = op->attr;
-    return sizeof(double) * (size_t)attr->n_nodes * cel_shape_count(g->value[op->in[1]].shape);
+    size_t size = cel_shape_count(g->value[op->in[1]].shape);
+    return sizeof(double) * (size_t)attr->n_nodes * size + sizeof(float) * size;
 }
 
 static double upstream_at(const geometry *q, const double *inner, const float *dy, int image, int channel, int pixel) {
@@ -306,6 +361,8 @@ static void ref_grad(const cel_kernel_args *a) {
     int last = attr->n_nodes - 1, inner = attr->n_nodes - 2;
     size_t size = (size_t)q.n * (size_t)q.c * (size_t)q.pixels;
     double *d = a->work, *dz = d + (size_t)last * size; /* d[node] for nodes 0 .. last-1 */
+    float *z1 = (float *)(dz + size);
+    const float *stats = a->in[3 + q.m + inner].data;
     memset(d, 0, sizeof *d * (size_t)last * size);
     const float *dy = a->in[0].data, *weights = a->in[2].data;
     float *dweights = a->out[1].data;
@@ -318,6 +375,7 @@ static void ref_grad(const cel_kernel_args *a) {
         for (int src = 0; src < dest; src++) {
             int row = row0 + src;
             const float *x = src ? a->in[3 + q.m + src - 1].data : a->in[1].data;
+            int channels = src ? q.ca : q.c; /* of x */
             double *dx = d + (size_t)src * size, *dd = dest < last ? d + (size_t)dest * size : NULL;
             for (int i = 0; i < q.n; i++)
                 for (int c = q.ca; c < q.c; c++)
@@ -335,7 +393,7 @@ static void ref_grad(const cel_kernel_args *a) {
                 if (!live || kind == CEL_MIX_SKIP || kind == CEL_MIX_POOL) {
                     for (int i = 0; i < q.n; i++)
                         for (int c = 0; c < q.ca; c++) {
-                            const float *plane = x + plane_at(&q, q.c, i, c);
+                            const float *plane = x + plane_at(&q, channels, i, c);
                             double *dplane = dx + plane_at(&q, q.c, i, c);
                             for (int p = 0; p < q.pixels; p++) {
                                 int y = p / q.w, u = p % q.w;
@@ -355,7 +413,11 @@ static void ref_grad(const cel_kernel_args *a) {
                             }
                         }
                 } else {
-                    const float *z = a->in[3 + q.m + inner + conv].data, *stat = a->in[3 + 2 * q.m + inner + conv].data;
+                    const float *stat = stats + 2 * conv * q.ca, *z = z1;
+                    if (q.place[conv] < 0)
+                        convolve(&q, &q.conv[conv], x, channels, a->in[3 + conv].data, z1);
+                    else
+                        z = a->in[5 + q.m + inner + q.place[conv]].data;
                     bool batch = a->mode == CEL_MODE_TRAIN || attr->bn.use_batch;
                     for (int c = 0; c < q.ca; c++) {
                         double mean = stat[c], rstd = stat[q.ca + c], s1 = 0, s2 = 0;
@@ -387,11 +449,12 @@ static void ref_grad(const cel_kernel_args *a) {
                                     for (int p = 0; p < q.pixels; p++) {
                                         int y = p / q.w + t / kernel - r, u = p % q.w + t % kernel - r;
                                         if (y < 0 || y >= q.h || u < 0 || u >= q.w) continue;
-                                        size_t at = plane_at(&q, q.c, i, c) + (size_t)(y * q.w + u);
-                                        if (!(x[at] > 0)) continue;
+                                        size_t pixel = (size_t)(y * q.w + u);
+                                        float v = x[plane_at(&q, channels, i, c) + pixel];
+                                        if (!(v > 0)) continue;
                                         double g = dz[plane_at(&q, q.ca, i, o) + (size_t)p];
-                                        sum += g * x[at];
-                                        dx[at] += g * w[(o * q.ca + c) * taps + t];
+                                        sum += g * v;
+                                        dx[plane_at(&q, q.c, i, c) + pixel] += g * w[(o * q.ca + c) * taps + t];
                                     }
                                 if (dw) dw[(o * q.ca + c) * taps + t] = (float)sum;
                             }
@@ -444,7 +507,7 @@ static cel_val sample(cel_graph *g, int n, int c, int size, int k, bool keep3) {
     }
     return cel_mixed_cell(g, x, ew, w, s, &attr);
 }
-static cel_val whole(cel_graph *g) { return sample(g, 3, 4, 5, 1, false); }
+static cel_val whole(cel_graph *g) { return sample(g, 2, 4, 5, 1, false); }
 static cel_val partial(cel_graph *g) { return sample(g, 3, 8, 4, 4, false); }
 static cel_val kept(cel_graph *g) { return sample(g, 2, 6, 4, 2, true); }
 static cel_val full_groups(cel_graph *g) { return sample(g, 32, 8, 6, 2, false); }
@@ -456,6 +519,7 @@ const cel_op_def cel_op_mixed_cell = {.name = "mixed_cell",
                                       .infer = infer,
                                       .grad = grad,
                                       .ref = ref,
+                                      .ref_work_bytes = ref_work,
                                       .flops = flops,
                                       .all_outputs = true,
                                       .cases = cases};

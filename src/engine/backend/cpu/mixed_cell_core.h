@@ -1,0 +1,463 @@
+/* NOTE from the lead to B1 (delete me): read /work/notes/to_b1.md: winograd.h must be used by the rewrite */
+/* What the mixed cell's two kernels share: the geometry of a cell and its passes over planes.
+ *
+ * A task is a band of rows of a group of 16 images: the same number of tasks on any number of threads, small enough for a core's own
+ * cache. Planes of a node are named by a base and two strides, so the channels that the shuffle sends elsewhere are read and written
+ * where they are.
+ *
+ * A 1x1 convolution and the batch norm after it never store their output: with r = max(x, 0), mean m and covariance S of r over the
+ * batch, z = W r has mean W m and variance diag(W S W'), so the node sums take W r straight from x; and with G = sum d (r - m)' the
+ * backward pass has sum d (z - mean) = diag(W G'), and dW and dz from G, S and W alone. */
+#ifndef CEL_ENGINE_MIXED_CELL_CORE_H
+#define CEL_ENGINE_MIXED_CELL_CORE_H
+#include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/winograd.h"
+#include "engine/op/mixed_cell.h"
+
+enum {
+    MAX_SRC = CEL_MIX_MAX_NODES - 1,
+    MAX_TERMS = 1 << (CEL_MIX_MAX_NODES - 2), /* planes that a channel which passes by adds up */
+    MAX_DIAGONAL = CEL_MIX_MAX_CONVS + MAX_SRC,
+    LEAST_ROWS = 4, /* of a band */
+    MOST_BANDS = 4
+};
+
+typedef struct {
+    const cel_mixed_cell_attr *attr;
+    cel_cpu_dims x;
+    int k, ca, m, last;
+    int n_own; /* mixed channel b is the node's channel b*k: those before n_own are among the first ca, which candidates see */
+    int band_rows, bands, tasks;
+    size_t row, padded_row; /* floats of a row, and of one with a border pixel on either side */
+    cel_mixed_conv conv[CEL_MIX_MAX_CONVS];
+    bool conv_on[CEL_MIX_MAX_CONVS];
+    const float *weights; /* [rows, n_cols] */
+    const uint8_t *gates;
+    cel_tap tap3[9], flip3[9];
+} cell;
+
+static inline void cell_init(cell *q, const cel_mixed_cell_attr *attr, cel_shape x) {
+    memset(q, 0, sizeof *q);
+    q->attr = attr;
+    q->x = cel_cpu_dims_of(x);
+    q->k = attr->k;
+    q->ca = q->x.c / attr->k;
+    q->n_own = (q->ca + q->k - 1) / q->k;
+    q->last = attr->n_nodes - 1;
+    q->m = cel_mixed_convs(attr, q->conv);
+    q->band_rows = (q->x.h + MOST_BANDS - 1) / MOST_BANDS;
+    q->band_rows += q->band_rows % 2; /* Winograd's tiles are two rows high */
+    if (q->band_rows < LEAST_ROWS) q->band_rows = LEAST_ROWS;
+    if (q->band_rows > q->x.h) q->band_rows = q->x.h;
+    q->bands = (q->x.h + q->band_rows - 1) / q->band_rows;
+    q->tasks = q->x.groups * q->bands;
+    q->row = (size_t)q->x.w * CEL_LANES;
+    q->padded_row = q->row + 2 * (size_t)CEL_LANES;
+    for (int t = 0; t < 9; t++) {
+        ptrdiff_t at = (ptrdiff_t)q->padded_row * (t / 3) + t % 3 * CEL_LANES;
+        q->tap3[t] = (cel_tap){at, t};
+        q->flip3[8 - t] = (cel_tap){at, 8 - t};
+    }
+}
+
+static inline void cell_bind(cell *q, const cel_kernel_args *a, const float *weights) {
+    q->weights = weights;
+    q->gates = a->gates;
+    for (int i = 0; i < q->m; i++) q->conv_on[i] = a->gates[q->conv[i].gate];
+}
+
+/* Rows first .. last-1 of images `group`. */
+typedef struct {
+    int group, first, last;
+    size_t at, floats; /* where the band begins in a plane, and its size there */
+} band;
+static inline band band_of(const cell *q, int task) {
+    band r = {task / q->bands, task % q->bands * q->band_rows, 0, 0, 0};
+    r.last = r.first + q->band_rows < q->x.h ? r.first + q->band_rows : q->x.h;
+    r.at = (size_t)r.first * q->row;
+    r.floats = (size_t)(r.last - r.first) * q->row;
+    return r;
+}
+
+static inline bool is_on(const cell *q, int row, int col) {
+    return q->attr->live[row][col] && q->gates[row * q->attr->n_cols + col];
+}
+/* Sum of the weights of a row's candidates of one kind that are on. */
+static inline float row_weight(const cell *q, int row, cel_mix_kind kind) {
+    float sum = 0;
+    for (int col = 0; col < q->attr->n_cols; col++)
+        if (q->attr->kind[col] == kind && is_on(q, row, col)) sum += q->weights[row * q->attr->n_cols + col];
+    return sum;
+}
+static inline bool row_has(const cell *q, int row, cel_mix_kind kind) {
+    for (int col = 0; col < q->attr->n_cols; col++)
+        if (q->attr->kind[col] == kind && is_on(q, row, col)) return true;
+    return false;
+}
+static inline int row_of(int src, int dest) { return dest * (dest - 1) / 2 + src; }
+static inline bool source_has(const cell *q, int src, int kernel) {
+    for (int i = 0; i < q->m; i++)
+        if (q->conv[i].src == src && q->conv[i].kernel == kernel && q->conv_on[i]) return true;
+    return false;
+}
+/* Where the shuffle puts channel c >= ca of a node in the next one, and where channel p of a node, p % k > 0, comes from. */
+static inline int shuffled(const cell *q, int c) { return c % q->ca * q->k + c / q->ca; }
+static inline int shuffled_from(const cell *q, int p) { return p % q->k * q->ca + p / q->k; }
+
+static inline size_t round16(size_t n) { return (n + 15) / 16 * 16; }
+/* What a convolution of a band takes, forward or by one of its gradients; bytes of so many planes of it. */
+static inline double conv_flops(const cell *q, const band *r, int taps) {
+    return 2.0 * q->ca * q->ca * taps * (double)r->floats;
+}
+static inline double band_bytes(const band *r, int planes) {
+    return (double)planes * (double)r->floats * sizeof(float);
+}
+
+/* ---- 3x3 convolutions, by Winograd's filtering where that is faster ---- */
+
+static inline bool wino(const cell *q) { return cel_wino_pays(q->ca, q->ca, q->x.h, q->x.w); }
+static inline bool wino_dw(const cell *q) { return cel_wino_dw_pays(q->ca, q->ca, q->x.h, q->x.w); }
+
+/* Of padded rows to rows; flip: the data gradient. The strides between channels are those of the caller's planes. */
+static inline cel_conv_job conv_job(const cell *q, int rows, size_t x_ci, size_t o_co, bool flip) {
+    ptrdiff_t own = 9, other = (ptrdiff_t)q->ca * 9;
+    return (cel_conv_job){.n_ci = q->ca,
+                          .n_co = q->ca,
+                          .n_taps = 9,
+                          .rows = rows,
+                          .cols = q->x.w,
+                          .tap = flip ? q->flip3 : q->tap3,
+                          .x_ci = (ptrdiff_t)x_ci,
+                          .x_row = (ptrdiff_t)q->padded_row,
+                          .x_px = CEL_LANES,
+                          .w_co = flip ? own : other,
+                          .w_ci = flip ? other : own,
+                          .o_co = (ptrdiff_t)o_co,
+                          .o_row = (ptrdiff_t)q->row,
+                          .o_px = CEL_LANES};
+}
+
+/* Floats of all convolutions' transformed weights, and of a worker's scratch for one. */
+static inline size_t wino_weight_floats(const cell *q) {
+    return wino(q) ? (size_t)q->m * cel_wino_weight_floats(q->ca, q->ca) : 0;
+}
+static inline size_t wino_scratch_floats(const cell *q) { return wino(q) ? cel_wino_scratch_floats(q->ca, q->ca) : 0; }
+static inline float *transformed(const cell *q, float *u, int i) {
+    return u + (size_t)i * cel_wino_weight_floats(q->ca, q->ca);
+}
+
+typedef struct {
+    const cell *q;
+    const float *const *w;
+    float *u;
+    bool flip;
+} transform;
+
+static void transform_task(void *ctx, int i, int worker) {
+    const transform *t = ctx;
+    const cell *q = t->q;
+    (void)worker;
+    if (q->conv[i].kernel != 3 || !q->conv_on[i]) return;
+    cel_conv_job job = conv_job(q, q->x.h, 0, 0, t->flip);
+    for (int co = 0; co < q->ca; co += CEL_TILE_Q) cel_wino_weights(&job, t->w[i], co, transformed(q, t->u, i));
+}
+
+static inline void transform_weights(const cell *q, cel_pool *pool, const float *const *w, bool flip, float *u) {
+    transform t = {q, w, u, flip};
+    if (wino(q)) cel_pool_run(pool, q->m, transform_task, &t);
+}
+
+/* Convolution i; u: the transformed weights of all. */
+static inline void convolve(const cell *q, const cel_conv_job *job, int i, const float *padded, const float *w,
+                            float *u, float *out, float *scratch) {
+    if (wino(q))
+        cel_wino_run(job, padded, &(cel_wino_out){transformed(q, u, i), out}, 1, scratch);
+    else
+        cel_conv_run(job, padded, w, out);
+}
+
+/* ---- Planes ---- */
+
+typedef struct {
+    const float *p;
+    size_t channel, group; /* strides */
+} planes;
+static inline const float *plane_of(const planes *s, int group, int c) {
+    return s->p + (size_t)group * s->group + (size_t)c * s->channel;
+}
+
+/* out = sum of n planes. */
+static inline void add_planes(const float *const *x, int n, float *out, size_t floats) {
+    for (size_t i = 0; i < floats; i += CEL_VL) {
+        cel_vf sum = cel_load(x[0] + i);
+        for (int k = 1; k < n; k++) sum += cel_load(x[k] + i);
+        cel_store(out + i, sum);
+    }
+}
+
+/* The ReLU of `rows` rows of ca planes, the first of them row `first` of the image, with a border pixel on either side and zeros beyond
+ * the image. `plane` floats lie between the planes of out. */
+static inline void pad_rows(const cell *q, const planes *x, int group, int first, int rows, float *out, size_t plane) {
+    for (int c = 0; c < q->ca; c++) {
+        const float *in = plane_of(x, group, c);
+        float *to = out + (size_t)c * plane;
+        for (int y = first; y < first + rows; y++, to += q->padded_row) {
+            if (y < 0 || y >= q->x.h) {
+                memset(to, 0, q->padded_row * sizeof *to);
+                continue;
+            }
+            const float *from = in + (size_t)y * q->row;
+            memset(to, 0, CEL_LANES * sizeof *to);
+            for (size_t i = 0; i < q->row; i += CEL_VL) cel_store(to + CEL_LANES + i, cel_relu_v(cel_load(from + i)));
+            memset(to + CEL_LANES + q->row, 0, CEL_LANES * sizeof *to);
+        }
+    }
+}
+
+/* ---- The sum of a node, or of its gradient, a row at a time ----
+ *
+ * out[c] = [mask[c] > 0] (shift[c] + base[c] + sum over full terms of sum over i of m[i][c] f(x[i])), f the ReLU or nothing,
+ *          + sum over diagonal terms of scale[c] x[c] + the 3x3 average (or its transpose) of sum over pool terms of scale x[c]. */
+
+typedef struct {
+    int n_full, n_diagonal, n_pool;
+    struct {
+        planes x;
+        const float *m; /* [ca][ca] */
+        bool relu;
+    } full[MAX_SRC + 1];
+    struct {
+        planes x;
+        const float *scale; /* [ca] */
+    } diagonal[MAX_DIAGONAL];
+    struct {
+        planes x;
+        float scale;
+    } pool[MAX_SRC];
+    bool transposed;      /* of the average */
+    const float *inverse; /* [4][w]: 1 / pixels around (x, y) inside the image, by the rows around (1 .. 3); ones */
+    const float *shift;   /* [ca] or NULL */
+    planes mask;          /* p NULL: none */
+} node_sum;
+
+/* A row of a task. */
+typedef struct {
+    int group, y;
+    const float *base; /* this row of channel 0, NULL: none */
+    size_t base_channel;
+    float *lines; /* [3][ca][w][16] for pool terms: row y at y % 3 */
+    bool partial; /* some lanes are no images: zero there before the mask's terms */
+} sum_row;
+
+static inline int reach(int i, int n) { return 1 + (i > 0) + (i < n - 1); }
+
+static inline void fill_inverse(const cell *q, float *inverse) {
+    for (int x = 0; x < q->x.w; x++) {
+        for (int r = 1; r <= 3; r++) inverse[(r - 1) * q->x.w + x] = 1.0f / (float)(r * reach(x, q->x.w));
+        inverse[3 * q->x.w + x] = 1;
+    }
+}
+
+/* Row y of the pool terms of one channel, each pixel summed with its two neighbours. */
+static inline void pool_line(const cell *q, const node_sum *s, int group, int channel, int y, float *out) {
+    const float *x[MAX_SRC], *inverse = s->inverse + (s->transposed ? reach(y, q->x.h) - 1 : 3) * q->x.w;
+    for (int k = 0; k < s->n_pool; k++) x[k] = plane_of(&s->pool[k].x, group, channel) + (size_t)y * q->row;
+    for (int lane = 0; lane < CEL_LANES; lane += CEL_VL) {
+        cel_vf before = {0}, here = {0};
+        for (int i = 0; i <= q->x.w; i++) {
+            cel_vf next = {0};
+            if (i < q->x.w) {
+                for (int k = 0; k < s->n_pool; k++) next += s->pool[k].scale * cel_load(x[k] + i * CEL_LANES + lane);
+                next *= inverse[i];
+            }
+            if (i) cel_store(out + (i - 1) * CEL_LANES + lane, before + here + next);
+            before = here;
+            here = next;
+        }
+    }
+}
+
+/* The lines that row y needs and the row before it did not. */
+static inline void advance_lines(const cell *q, const node_sum *s, const band *r, int y, float *lines) {
+    for (int v = y == r->first ? y - 1 : y + 1; v <= y + 1; v++)
+        for (int c = 0; c < q->ca && v >= 0 && v < q->x.h; c++)
+            pool_line(q, s, r->group, c, v, lines + ((size_t)(v % 3) * (size_t)q->ca + (size_t)c) * q->row);
+}
+
+CEL_INLINE void sum_tile(const cell *q, const node_sum *s, const sum_row *r, int c0, int px, float *const *out,
+                         const int Q, const int P) {
+    const size_t ca = (size_t)q->ca, at = (size_t)r->y * q->row + (size_t)px * CEL_LANES;
+    for (int lane = 0; lane < CEL_LANES; lane += CEL_VL) {
+        cel_vf acc[CEL_TILE_Q][CEL_TILE_P];
+        CEL_UNROLL for (int c = 0; c < Q; c++) {
+            cel_vf shift = cel_splat(s->shift ? s->shift[c0 + c] : 0);
+            CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] = shift;
+        }
+        if (r->base) {
+            const float *base = r->base + px * CEL_LANES + lane + (size_t)c0 * r->base_channel;
+            CEL_UNROLL for (int c = 0; c < Q; c++) CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] +=
+                cel_load(base + (size_t)c * r->base_channel + p * CEL_LANES);
+        }
+        for (int k = 0; k < s->n_full; k++) {
+            const float *x = plane_of(&s->full[k].x, r->group, 0) + at + lane, *m = s->full[k].m + c0;
+            const size_t channel = s->full[k].x.channel;
+            const bool relu = s->full[k].relu;
+            for (int i = 0; i < q->ca; i++, x += channel, m += ca) {
+                cel_vf v[CEL_TILE_P];
+                CEL_UNROLL for (int p = 0; p < P; p++) v[p] = cel_load(x + p * CEL_LANES);
+                if (relu) CEL_UNROLL for (int p = 0; p < P; p++) v[p] = cel_relu_v(v[p]);
+                CEL_UNROLL for (int c = 0; c < Q; c++) {
+                    cel_vf w = cel_splat(m[c]);
+                    CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] += w * v[p];
+                }
+            }
+        }
+        if (s->mask.p) {
+            cel_vi exists = cel_cpu_lane_mask(q->x.n, r->group, lane);
+            CEL_UNROLL for (int c = 0; c < Q; c++) CEL_UNROLL for (int p = 0; p < P; p++) {
+                acc[c][p] = cel_where_positive(
+                    cel_load(plane_of(&s->mask, r->group, c0 + c) + at + p * CEL_LANES + lane), acc[c][p]);
+                if (r->partial) acc[c][p] = cel_masked(acc[c][p], exists);
+            }
+        }
+        for (int k = 0; k < s->n_diagonal; k++) {
+            const float *x = plane_of(&s->diagonal[k].x, r->group, c0) + at + lane, *scale = s->diagonal[k].scale + c0;
+            const size_t channel = s->diagonal[k].x.channel;
+            CEL_UNROLL for (int c = 0; c < Q; c++) {
+                cel_vf w = cel_splat(scale[c]);
+                CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] +=
+                    w * cel_load(x + (size_t)c * channel + p * CEL_LANES);
+            }
+        }
+        if (s->n_pool) {
+            const float *inverse = s->inverse + (s->transposed ? 3 : reach(r->y, q->x.h) - 1) * q->x.w + px;
+            CEL_UNROLL for (int c = 0; c < Q; c++) {
+                const float *line = r->lines + (size_t)(c0 + c) * q->row + px * CEL_LANES + lane;
+                const float *up = r->y > 0 ? line + (size_t)((r->y - 1) % 3) * ca * q->row : NULL;
+                const float *down = r->y < q->x.h - 1 ? line + (size_t)((r->y + 1) % 3) * ca * q->row : NULL;
+                line += (size_t)(r->y % 3) * ca * q->row;
+                CEL_UNROLL for (int p = 0; p < P; p++) {
+                    cel_vf v = cel_load(line + p * CEL_LANES);
+                    if (up) v += cel_load(up + p * CEL_LANES);
+                    if (down) v += cel_load(down + p * CEL_LANES);
+                    acc[c][p] += v * inverse[p];
+                }
+            }
+        }
+        CEL_UNROLL for (int c = 0; c < Q; c++) CEL_UNROLL for (int p = 0; p < P; p++)
+            cel_store(out[c] + at + p * CEL_LANES + lane, acc[c][p]);
+    }
+}
+
+static __attribute__((noinline)) void sum_tile_full(const cell *q, const node_sum *s, const sum_row *r, int c, int px,
+                                                    float *const *out) {
+    sum_tile(q, s, r, c, px, out, CEL_TILE_Q, CEL_TILE_P);
+}
+static __attribute__((noinline)) void sum_tile_narrow(const cell *q, const node_sum *s, const sum_row *r, int c, int px,
+                                                      float *const *out) {
+    sum_tile(q, s, r, c, px, out, CEL_TILE_Q, 1);
+}
+static __attribute__((noinline)) void sum_tile_wide(const cell *q, const node_sum *s, const sum_row *r, int c, int px,
+                                                    float *const *out) {
+    sum_tile(q, s, r, c, px, out, 1, CEL_TILE_P);
+}
+static __attribute__((noinline)) void sum_tile_one(const cell *q, const node_sum *s, const sum_row *r, int c, int px,
+                                                   float *const *out) {
+    sum_tile(q, s, r, c, px, out, 1, 1);
+}
+
+/* Channels c .. c+n-1 of a row, n at most CEL_TILE_Q; out: their planes. */
+static inline void sum_channels(const cell *q, const node_sum *s, const sum_row *r, int c, int n, float *const *out) {
+    bool many = n == CEL_TILE_Q;
+    for (int i = 0; i < (many ? 1 : n); i++) {
+        int px = 0;
+        for (; px + CEL_TILE_P <= q->x.w; px += CEL_TILE_P)
+            (many ? sum_tile_full : sum_tile_wide)(q, s, r, c + i, px, out + i);
+        for (; px < q->x.w; px++) (many ? sum_tile_narrow : sum_tile_one)(q, s, r, c + i, px, out + i);
+    }
+}
+
+/* ---- Sums over planes ---- */
+
+#if defined(CEL_ISA_AVX512)
+enum { CROSS_A = 4, CROSS_B = 4 };
+#else
+enum { CROSS_A = 2, CROSS_B = 4 };
+#endif
+
+/* sum[i][j] = sum over floats of (f(a[i]) - a_shift[i]) (f(b[j]) - b_shift[j]), a_sum[i] of the first factor alone; f the ReLU or
+ * nothing; lanes of a outside the mask count nothing. */
+CEL_INLINE void cross_block(const float *const *a, const float *a_shift, bool a_relu, const cel_vi *a_mask,
+                            const float *const *b, const float *b_shift, size_t floats, double sum[CROSS_A][CROSS_B],
+                            double *a_sum) {
+    cel_vf acc[CROSS_A][CROSS_B], own[CROSS_A];
+    CEL_UNROLL for (int i = 0; i < CROSS_A; i++) {
+        own[i] = (cel_vf){0};
+        CEL_UNROLL for (int j = 0; j < CROSS_B; j++) acc[i][j] = (cel_vf){0};
+    }
+    for (size_t at = 0; at < floats; at += CEL_VL) {
+        cel_vf u[CROSS_A], v[CROSS_B];
+        CEL_UNROLL for (int i = 0; i < CROSS_A; i++) {
+            u[i] = cel_load(a[i] + at);
+            if (a_relu) u[i] = cel_relu_v(u[i]) - a_shift[i];
+            if (a_mask) u[i] = cel_masked(u[i], a_mask[at / CEL_VL % CEL_PARTS]);
+            if (a_sum) own[i] += u[i];
+        }
+        CEL_UNROLL for (int j = 0; j < CROSS_B; j++) v[j] = cel_relu_v(cel_load(b[j] + at)) - b_shift[j];
+        CEL_UNROLL for (int i = 0; i < CROSS_A; i++) CEL_UNROLL for (int j = 0; j < CROSS_B; j++) acc[i][j] +=
+            u[i] * v[j];
+    }
+    CEL_UNROLL for (int i = 0; i < CROSS_A; i++) {
+        if (a_sum) a_sum[i] = (double)cel_lane_sum_f(own[i]);
+        CEL_UNROLL for (int j = 0; j < CROSS_B; j++) sum[i][j] = (double)cel_lane_sum_f(acc[i][j]);
+    }
+}
+
+/* sum d and sums of d (x[i] - shift[i]), at most DOTS at once. */
+enum { DOTS = 4 };
+CEL_INLINE void dots_of(const float *d, const float *const *x, const float *shift, size_t floats, double *sum,
+                        double *dot, const int N) {
+    cel_vf own[2] = {{0}}, acc[DOTS][2];
+    CEL_UNROLL for (int k = 0; k < N; k++) acc[k][0] = acc[k][1] = (cel_vf){0};
+    size_t i = 0;
+    for (; i + 2 * CEL_VL <= floats; i += 2 * CEL_VL) CEL_UNROLL for (int u = 0; u < 2; u++) {
+            cel_vf v = cel_load(d + i + u * CEL_VL);
+            own[u] += v;
+            CEL_UNROLL for (int k = 0; k < N; k++) acc[k][u] += v * (cel_load(x[k] + i + u * CEL_VL) - shift[k]);
+        }
+    if (i < floats) {
+        cel_vf v = cel_load(d + i);
+        own[0] += v;
+        CEL_UNROLL for (int k = 0; k < N; k++) acc[k][0] += v * (cel_load(x[k] + i) - shift[k]);
+    }
+    *sum = (double)cel_lane_sum_f(own[0] + own[1]);
+    CEL_UNROLL for (int k = 0; k < N; k++) dot[k] = (double)cel_lane_sum_f(acc[k][0] + acc[k][1]);
+}
+
+static inline void dots(const float *d, const float *const *x, const float *shift, int n, size_t floats, double *sum,
+                        double *dot) {
+    do {
+        int some = n < DOTS ? n : DOTS;
+        switch (some) {
+        case 0:
+            dots_of(d, x, shift, floats, sum, dot, 0);
+            break;
+        case 1:
+            dots_of(d, x, shift, floats, sum, dot, 1);
+            break;
+        case 2:
+            dots_of(d, x, shift, floats, sum, dot, 2);
+            break;
+        case 3:
+            dots_of(d, x, shift, floats, sum, dot, 3);
+            break;
+        default:
+            dots_of(d, x, shift, floats, sum, dot, DOTS);
+        }
+        n -= some;
+        x += some;
+        shift += some;
+        dot += some;
+    } while (n > 0);
+}
+#endif
