@@ -180,7 +180,18 @@ static void carries(void **state) {
     super.seed = 2;
     test_ok(cel_supernet_create(&super, ENTRIES, &wide));
     cel_widen_seed seed = {.seed = 9, .stage = 1};
-    test_ok(cel_supernet_carry(narrow, wide, cel_widen_draw_random, &seed));
+    cel_luggage *luggage, *larger;
+    test_ok(cel_supernet_pack(narrow, &luggage));
+    test_ok(cel_supernet_carry(luggage, wide, cel_widen_draw_random, &seed));
+    for (uint64_t nth = 1;; nth++) { /* a lack of memory leaves nothing behind */
+        cel_luggage *never = NULL;
+        cel_mem_fail_at(nth);
+        cel_status status = cel_supernet_pack(narrow, &never);
+        cel_mem_fail_at(0);
+        cel_luggage_destroy(never);
+        if (status == CEL_OK) break;
+        assert_int_equal(status, CEL_NOMEM);
+    }
     int n, n_old;
     size_t size;
     const cel_slot *slots = cel_exec_param_slots(wide->exec, &n), *old = cel_exec_param_slots(narrow->exec, &n_old);
@@ -197,7 +208,10 @@ static void carries(void **state) {
             assert_true(there);
         }
     }
-    test_fails(cel_supernet_carry(wide, narrow, cel_widen_draw_random, &seed), CEL_INTERNAL, "does not widen");
+    test_ok(cel_supernet_pack(wide, &larger));
+    test_fails(cel_supernet_carry(larger, narrow, cel_widen_draw_random, &seed), CEL_INTERNAL, "does not widen");
+    cel_luggage_destroy(luggage);
+    cel_luggage_destroy(larger);
     cel_supernet_destroy(narrow);
     cel_supernet_destroy(wide);
     cel_free(conf);

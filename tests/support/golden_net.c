@@ -386,7 +386,10 @@ static double wider(const test_golden *golden, const cel_backend *backend, bool 
     slots = cel_exec_state_slots(net[0]->exec, &n);
     golden_write_slots(net[0]->exec, slots, n, golden, "before.bn");
     test_golden copy = *golden;
-    test_ok(cel_supernet_carry(net[0], net[1], given_draw, &copy));
+    cel_luggage *luggage;
+    test_ok(cel_supernet_pack(net[0], &luggage));
+    test_ok(cel_supernet_carry(luggage, net[1], given_draw, &copy));
+    cel_luggage_destroy(luggage);
     slots = cel_exec_param_slots(net[1]->exec, &n);
     double worst =
         golden_compare_slots(slots, n, cel_exec_params(net[1]->exec, &size), golden, "after.param", 0, 1e-30);

@@ -72,6 +72,7 @@ static cel_status make_net(cel_search *s, cel_supernet **out) {
                               .form = {.k = stage_of(s)->k,
                                        .live = s->built,
                                        .fused = settings->search.fused,
+                                       .bf16 = settings->search.precision == CEL_PRECISION_BF16,
                                        .straight_through = settings->method->straight_through},
                               .backend = s->backend,
                               .pool = s->pool,
@@ -82,23 +83,21 @@ static cel_status make_net(cel_search *s, cel_supernet **out) {
     return cel_supernet_create(&conf, cel_policy_n_grad(s->policy), out);
 }
 
-/* Prunes, builds the next network and carries everything over. */
+/* Prunes, and puts the next network in the place of this one, with everything carried over. */
 static cel_status next_stage(cel_search *s, int stage) {
-    cel_supernet *net = NULL;
+    cel_luggage *luggage;
     int keep = cel_settings_ops(s->settings, stage);
     s->stage = stage;
     if (keep < cel_settings_ops(s->settings, stage - 1)) CEL_TRY(s->policy->method->prune(s->policy, keep));
     memcpy(s->built, s->policy->live, (size_t)s->policy->choices->n_entries);
-    CEL_TRY(make_net(s, &net));
-    cel_widen_seed seed = {.seed = (uint64_t)s->settings->search.seed, .stage = stage};
-    cel_status status = cel_supernet_carry(s->net, net, cel_widen_draw_random, &seed);
-    if (status != CEL_OK) {
-        cel_supernet_destroy(net);
-        return cel_status_pass(status, __FILE__, __LINE__);
-    }
+    CEL_TRY(cel_supernet_pack(s->net, &luggage));
     cel_supernet_destroy(s->net);
-    s->net = net;
-    return CEL_OK;
+    s->net = NULL;
+    cel_widen_seed seed = {.seed = (uint64_t)s->settings->search.seed, .stage = stage};
+    cel_status status = make_net(s, &s->net);
+    if (status == CEL_OK) status = cel_supernet_carry(luggage, s->net, cel_widen_draw_random, &seed);
+    cel_luggage_destroy(luggage);
+    return status == CEL_OK ? CEL_OK : cel_status_pass(status, __FILE__, __LINE__);
 }
 
 static cel_status open_loader(const cel_search *s, const char *name, int part, cel_order order,

@@ -102,10 +102,14 @@ cel_status cel_supernet_weights_gradient(cel_supernet *net, const double *weight
 
 /* Fills index[0..n-1] with channels 0 .. have-1 of `layer`, along its outputs or its inputs. */
 typedef void cel_widen_draw(void *ctx, const char *layer, bool in, int have, int32_t *index, int n);
-/* From one stage to the next: copies weights, momentum and statistics by name; what has grown copies channels, those of the
- * draw, along the inputs, then along the outputs (Net2WiderNet, Chen et al., arXiv:1511.05641, without its division by the number of
- * copies, as in DrNAS). */
-cel_status cel_supernet_carry(const cel_supernet *from, cel_supernet *to, cel_widen_draw *draw, void *ctx);
+/* What goes from one stage to the next: a copy of weights, momentum and statistics with their names. So the old network, whose
+ * activations are most of a search's memory, can be destroyed before the new one is made. */
+typedef struct cel_luggage cel_luggage;
+cel_status cel_supernet_pack(const cel_supernet *net, cel_luggage **out);
+void cel_luggage_destroy(cel_luggage *luggage);
+/* Copies them by name into the next stage's network; what has grown copies channels, those of the draw, along the inputs, then along
+ * the outputs (Net2WiderNet, Chen et al., arXiv:1511.05641, without its division by the number of copies, as in DrNAS). */
+cel_status cel_supernet_carry(const cel_luggage *from, cel_supernet *to, cel_widen_draw *draw, void *ctx);
 /* The draw of a search; ctx: a cel_widen_seed. */
 typedef struct cel_widen_seed {
     uint64_t seed;

@@ -1,4 +1,4 @@
-/* From the network of one stage to that of the next; see cel_supernet_carry in supernet.h. */
+/* From the network of one stage to that of the next; see cel_supernet_pack in supernet.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +10,68 @@ void cel_widen_draw_random(void *ctx, const char *layer, bool in, int have, int3
     snprintf(name, sizeof name, "widen.%s:%s", in ? "in" : "out", layer);
     cel_rng rng = cel_rng_at(from->seed, name, (uint64_t)from->stage, 0);
     for (int i = 0; i < n; i++) index[i] = (int32_t)cel_rng_below(&rng, (uint32_t)have);
+}
+
+/* Slots of one kind, and their numbers one block after another. */
+typedef struct pile {
+    cel_slot *slot; /* names in the luggage's arena */
+    int n, n_blocks;
+    size_t n_floats; /* of a block */
+    float *block[2];
+} pile;
+
+struct cel_luggage {
+    cel_arena names;
+    pile params, states; /* weights and momentum; statistics */
+};
+
+static cel_status pack(cel_luggage *luggage, pile *p, const cel_slot *slots, int n, size_t n_floats,
+                       const float *const *blocks, int n_blocks) {
+    p->n_floats = n_floats;
+    CEL_ALLOC(p->slot, (size_t)n);
+    for (p->n = 0; p->n < n; p->n++) {
+        p->slot[p->n] = slots[p->n];
+        p->slot[p->n].name = cel_arena_strdup(&luggage->names, slots[p->n].name);
+        if (!p->slot[p->n].name) return CEL_FAIL(CEL_NOMEM, "out of memory: names of weights");
+    }
+    for (; p->n_blocks < n_blocks; p->n_blocks++) {
+        float *copy = cel_block_alloc(n_floats * sizeof *copy + 1);
+        if (!copy) return CEL_FAIL(CEL_NOMEM, "out of memory: %zu bytes of weights", n_floats * sizeof *copy);
+        memcpy(copy, blocks[p->n_blocks], n_floats * sizeof *copy);
+        p->block[p->n_blocks] = copy;
+    }
+    return CEL_OK;
+}
+
+static void pile_fini(pile *p) {
+    for (int b = 0; b < p->n_blocks; b++) cel_block_free(p->block[b], p->n_floats * sizeof(float) + 1);
+    cel_free(p->slot);
+}
+
+cel_status cel_supernet_pack(const cel_supernet *net, cel_luggage **out) {
+    cel_luggage *luggage;
+    CEL_ALLOC(luggage, 1);
+    int n, n_states;
+    size_t size, states_size;
+    const cel_slot *slots = cel_exec_param_slots(net->exec, &n), *states = cel_exec_state_slots(net->exec, &n_states);
+    const float *params[] = {cel_exec_params(net->exec, &size), net->momentum};
+    const float *statistics[] = {cel_exec_states(net->exec, &states_size)};
+    cel_status status = pack(luggage, &luggage->params, slots, n, size, params, 2);
+    if (status == CEL_OK) status = pack(luggage, &luggage->states, states, n_states, states_size, statistics, 1);
+    if (status != CEL_OK) {
+        cel_luggage_destroy(luggage);
+        return cel_status_pass(status, __FILE__, __LINE__);
+    }
+    *out = luggage;
+    return CEL_OK;
+}
+
+void cel_luggage_destroy(cel_luggage *luggage) {
+    if (!luggage) return;
+    pile_fini(&luggage->params);
+    pile_fini(&luggage->states);
+    cel_arena_fini(&luggage->names);
+    cel_free(luggage);
 }
 
 typedef struct carry {
@@ -34,8 +96,8 @@ static cel_status channels(carry *c, const char *name, const char *layer, bool i
     return CEL_OK;
 }
 
-static cel_status carry_one(carry *c, const cel_slot *old, const cel_slot *new, const float *const *from,
-                            float *const *to, int n_blocks) {
+static cel_status carry_one(carry *c, const cel_slot *old, const cel_slot *new, float *const *from, float *const *to,
+                            int n_blocks) {
     char out_layer[256] = "", in_layer[256] = "";
     int rank = new->shape.rank;
     if (old->shape.rank != rank) return CEL_FAIL(CEL_INTERNAL, "%s: its rank changes", new->name);
@@ -59,13 +121,12 @@ static cel_status carry_one(carry *c, const cel_slot *old, const cel_slot *new, 
     return CEL_OK;
 }
 
-static cel_status carry_slots(carry *c, const cel_slot *old, int n_old, const cel_slot *new, int n_new,
-                              const float *const *from, float *const *to, int n_blocks) {
+static cel_status carry_slots(carry *c, const pile *old, const cel_slot *new, int n_new, float *const *to) {
     for (int i = 0; i < n_new; i++) {
         int k = 0;
-        while (k < n_old && strcmp(old[k].name, new[i].name)) k++;
-        if (k == n_old) return CEL_FAIL(CEL_INTERNAL, "%s is new: a stage may only drop operations", new[i].name);
-        CEL_TRY(carry_one(c, &old[k], &new[i], from, to, n_blocks));
+        while (k < old->n && strcmp(old->slot[k].name, new[i].name)) k++;
+        if (k == old->n) return CEL_FAIL(CEL_INTERNAL, "%s is new: a stage may only drop operations", new[i].name);
+        CEL_TRY(carry_one(c, &old->slot[k], &new[i], old->block, to, old->n_blocks));
     }
     return CEL_OK;
 }
@@ -78,25 +139,20 @@ static int widest(const cel_slot *slots, int n) {
     return most;
 }
 
-cel_status cel_supernet_carry(const cel_supernet *from, cel_supernet *to, cel_widen_draw *draw, void *ctx) {
-    int n_old, n_new, n_old_states, n_new_states;
-    const cel_slot *old = cel_exec_param_slots(from->exec, &n_old), *new = cel_exec_param_slots(to->exec, &n_new);
-    const cel_slot *old_states = cel_exec_state_slots(from->exec, &n_old_states);
-    const cel_slot *new_states = cel_exec_state_slots(to->exec, &n_new_states);
-    int room = widest(new, n_new), more = widest(new_states, n_new_states);
+cel_status cel_supernet_carry(const cel_luggage *from, cel_supernet *to, cel_widen_draw *draw, void *ctx) {
+    int n, n_states;
+    size_t size;
+    const cel_slot *params = cel_exec_param_slots(to->exec, &n), *states = cel_exec_state_slots(to->exec, &n_states);
+    int room = widest(params, n), more = widest(states, n_states);
     carry c = {.to = to, .draw = draw, .ctx = ctx, .room = room > more ? room : more};
     c.index[0] = cel_alloc((size_t)c.room, sizeof(int32_t));
     c.index[1] = cel_alloc((size_t)c.room, sizeof(int32_t));
     cel_status status = CEL_OK;
     if (!c.index[0] || !c.index[1]) status = CEL_FAIL(CEL_NOMEM, "out of memory: %d channels to copy", c.room);
-    size_t size;
-    const float *params[] = {cel_exec_params(from->exec, &size), from->momentum};
-    float *new_params[] = {cel_exec_params(to->exec, &size), to->momentum};
-    if (status == CEL_OK) status = carry_slots(&c, old, n_old, new, n_new, params, new_params, 2);
-    const float *states[] = {cel_exec_states(from->exec, &size)};
-    float *const new_state[] = {cel_exec_states(to->exec, &size)};
-    if (status == CEL_OK)
-        status = carry_slots(&c, old_states, n_old_states, new_states, n_new_states, states, new_state, 1);
+    float *const weights[] = {cel_exec_params(to->exec, &size), to->momentum};
+    float *const statistics[] = {cel_exec_states(to->exec, &size)};
+    if (status == CEL_OK) status = carry_slots(&c, &from->params, params, n, weights);
+    if (status == CEL_OK) status = carry_slots(&c, &from->states, states, n_states, statistics);
     cel_free(c.index[0]);
     cel_free(c.index[1]);
     return status;
