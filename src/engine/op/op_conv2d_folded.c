@@ -80,6 +80,7 @@ static cel_val k1_wide(cel_graph *g) { return sample(g, 1, 40, 9, 19, 50, 1, PLA
 static cel_val k1_s2(cel_graph *g) { return sample(g, 2, 17, 7, 8, 33, 1, PLAIN(2, 0), 0); }
 static cel_val k3(cel_graph *g) { return sample(g, 3, 16, 8, 32, 16, 3, PLAIN(1, 1), 2); }
 static cel_val k3_odd(cel_graph *g) { return sample(g, 1, 19, 11, 13, 35, 3, PLAIN(1, 1), 3); }
+static cel_val k3_even(cel_graph *g) { return sample(g, 1, 19, 10, 14, 35, 3, PLAIN(1, 1), 2); }
 static cel_val k3_wide(cel_graph *g) { return sample(g, 2, 32, 8, 8, 64, 3, PLAIN(1, 1), 1); }
 static cel_val k3_one(cel_graph *g) { return sample(g, 1, 1, 1, 1, 1, 3, PLAIN(1, 1), 0); }
 static cel_val k3_s2(cel_graph *g) { return sample(g, 2, 16, 16, 16, 32, 3, PLAIN(2, 1), 1); }
@@ -92,6 +93,7 @@ static const cel_op_case cases[] = {{"k1", k1},
                                     {"k1_s2", k1_s2},
                                     {"k3", k3},
                                     {"k3_odd", k3_odd},
+                                    {"k3_even", k3_even},
                                     {"k3_wide", k3_wide},
                                     {"k3_one", k3_one},
                                     {"k3_s2", k3_s2},

@@ -141,9 +141,16 @@ static void conv_task(void *ctx, int task, int worker) {
     }
 }
 
+static bool by_winograd(cel_shape x, cel_shape w, const cel_conv2d_attr *a) {
+    int h = x.dim[2], width = x.dim[3];
+    return cel_winograd_wants(w) && a->stride == 1 && a->pad == 1 && a->dilation == 1 && h % 2 == 0 && width % 2 == 0 &&
+           h * width >= 32;
+}
+
 size_t CEL_ISA_FN(cel_inference_conv2d_folded_work)(const cel_graph *g, const cel_op *op, int n_threads) {
-    (void)n_threads;
-    conv c = conv_of(g->value[op->in[0]].shape, g->value[op->in[1]].shape, g->value[op->out[0]].shape, op->attr);
+    cel_shape x = g->value[op->in[0]].shape, w = g->value[op->in[1]].shape, y = g->value[op->out[0]].shape;
+    if (by_winograd(x, w, op->attr)) return CEL_ISA_FN(cel_inference_winograd_work)(x, y, n_threads);
+    conv c = conv_of(x, w, y, op->attr);
     int border = border_of(&c);
     if (border <= 1) return 0;
     return sizeof(float) * (size_t)c.x.n * (size_t)c.x.blocks * (size_t)(c.x.h + 2 * border) *
@@ -165,6 +172,10 @@ static void widen(conv *c, const float *x, int border, float *to) {
 }
 
 void CEL_ISA_FN(cel_inference_conv2d_folded)(const cel_kernel_args *a) {
+    if (by_winograd(a->in[0].shape, a->in[1].shape, a->op->attr)) {
+        CEL_ISA_FN(cel_inference_winograd)(a);
+        return;
+    }
     conv c = conv_of(a->in[0].shape, a->in[1].shape, a->out[0].shape, a->op->attr);
     int border = border_of(&c);
     c.a = a;

@@ -66,12 +66,23 @@ static inline int cel_strip_end(const cel_strips *s, int first) {
     return first + s->rows < s->all ? first + s->rows : s->all;
 }
 
+/* Filters of 3x3 are followed by their form for inference_winograd.isa.c, [ceil(o/16)][16][c][16], where that pays: 16 channels
+ * or more on both sides. */
+static inline bool cel_winograd_wants(cel_shape w) {
+    return w.dim[2] == 3 && w.dim[3] == 3 && w.dim[0] >= CEL_LANES && w.dim[1] >= CEL_LANES;
+}
+static inline const float *cel_winograd_filter(const float *w, int blocks, int c) {
+    return w + (ptrdiff_t)blocks * c * 9 * CEL_LANES;
+}
+
 #define CEL_INFERENCE_KERNEL(op) cel_kernel_fn CEL_ISA_FN(cel_inference_##op);
 #define CEL_INFERENCE_KERNEL_WORK(op)                                                                                  \
     cel_kernel_fn CEL_ISA_FN(cel_inference_##op);                                                                      \
     size_t CEL_ISA_FN(cel_inference_##op##_work)(const cel_graph *g, const cel_op *op, int n_threads);
 #if defined(CEL_ISA)
 #include "engine/backend/cpu/inference.def"
+cel_kernel_fn CEL_ISA_FN(cel_inference_winograd);
+size_t CEL_ISA_FN(cel_inference_winograd_work)(cel_shape x, cel_shape y, int n_threads);
 #endif
 #undef CEL_INFERENCE_KERNEL
 #undef CEL_INFERENCE_KERNEL_WORK
