@@ -59,16 +59,20 @@ enum { HUGE_PAGE = 2 << 20 };
 
 static size_t block_align(size_t bytes) { return bytes >= 4 * (size_t)HUGE_PAGE ? HUGE_PAGE : 64; }
 
-void *cel_block_alloc(size_t bytes) {
+void *cel_block_reserve(size_t bytes) {
     if (refused()) return NULL;
     size_t align = block_align(bytes), whole;
     if (__builtin_add_overflow(bytes, align - 1, &whole)) return NULL;
     whole = whole / align * align;
     void *p = aligned_alloc(align, whole ? whole : align);
-    if (!p) return NULL;
-    if (align == HUGE_PAGE)
+    if (p && align == HUGE_PAGE)
         madvise(p, whole, MADV_HUGEPAGE); /* advice only: fewer TLB misses where the system agrees */
-    memset(p, 0, whole);
+    return p;
+}
+
+void *cel_block_alloc(size_t bytes) {
+    void *p = cel_block_reserve(bytes);
+    if (p) memset(p, 0, bytes);
     return p;
 }
 

@@ -16,6 +16,8 @@ char *cel_strndup(const char *text, size_t n);
 char *cel_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A large zeroed block aligned to a huge page (or 64 bytes when small), for tensors; release with cel_block_free. */
 void *cel_block_alloc(size_t bytes);
+/* The same without touching it: what is in it is undefined, and it takes memory only where it is written. */
+void *cel_block_reserve(size_t bytes);
 void cel_block_free(void *p, size_t bytes);
 
 /* Allocations made since the start by all threads; a step that allocates nothing leaves it unchanged. */

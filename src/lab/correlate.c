@@ -14,7 +14,7 @@
 #include "lab/score_file.h"
 #include "math/rank_stats.h"
 
-enum { MOST_SETS = 80, MOST_BYTES = 256 << 20, AT_ONCE = 16 };
+enum { MOST_SETS = 80, MOST_BYTES = 256 << 20, AT_ONCE = 32 };
 
 typedef struct {
     const cel_correlate_options *o;

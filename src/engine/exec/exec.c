@@ -445,9 +445,10 @@ static cel_status borrow(cel_exec *e) {
     cel_exec_lender *l = e->lender;
     size_t temp = round_up(e->temp.bytes, ALIGN), bytes = temp + e->work.bytes;
     if (l->bytes < bytes) {
+        size_t room = bytes > 2 * l->bytes ? bytes : 2 * l->bytes; /* what is not needed is never touched */
         cel_block_free(l->memory, l->bytes);
-        l->memory = cel_block_alloc(bytes);
-        l->bytes = l->memory ? bytes : 0;
+        l->memory = cel_block_reserve(room);
+        l->bytes = l->memory ? room : 0;
         if (!l->memory)
             return CEL_FAIL(CEL_NOMEM,
                             "out of memory: %zu bytes for tensors; a smaller batch or fewer channels need less", bytes);

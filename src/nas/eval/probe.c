@@ -26,7 +26,7 @@ void cel_probe_close(cel_probe *p) {
     if (!p) return;
     for (int i = 0; p->layer && i < p->n_layers; i++) cel_free(p->layer[i].dots);
     for (int i = 0; p->code && i < p->n_codes; i++) cel_free(p->code[i].bits);
-    for (int i = 0; p->gradient && i < p->conf->n_batches; i++) cel_free(p->gradient[i]);
+    for (int i = 0; p->gradient && !p->borrowed && i < p->conf->n_batches; i++) cel_free(p->gradient[i]);
     cel_exec_destroy(p->exec);
     cel_graph_destroy(p->graph);
     cel_free(p->layer);
@@ -205,9 +205,14 @@ static void feed(cel_probe *p, int batch) {
 
 static cel_status keep_block(cel_probe *p, float **out) {
     size_t n;
-    const float *grads = cel_exec_grads(p->exec, &n);
+    float *grads = cel_exec_grads(p->exec, &n);
+    p->borrowed = n && p->conf->n_batches == 1 && !(p->reads & CEL_READ_HESSIAN); /* nothing runs after it */
+    if (p->borrowed) {
+        *out = grads;
+        return CEL_OK;
+    }
     CEL_ALLOC(*out, p->n_floats);
-    if (grads && n) memcpy(*out, grads, n * sizeof *grads);
+    if (n) memcpy(*out, grads, n * sizeof *grads);
     return CEL_OK;
 }
 

@@ -85,6 +85,7 @@ typedef struct cel_probe {
     size_t n_floats;
     double *loss;      /* n_batches */
     float **gradient;  /* n_batches blocks laid out like the parameters; zero where nothing reaches the loss */
+    bool borrowed;     /* the only one is the executor's */
     float *hessian;    /* the same */
     float *dinput;     /* batch x channels x height x width */
     double *ntk_value; /* ntk_repeats condition numbers */

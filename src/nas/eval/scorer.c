@@ -409,7 +409,7 @@ cel_status cel_scorer_combine(const cel_scorer *s, int n, double *values) {
 
 cel_status cel_scorer_run(cel_scorer *s, const cel_genotype *cells, int n, double *values,
                           cel_scorer_progress *progress, void *ctx) {
-    enum { A_TURN = 16 };
+    enum { A_TURN = 32 };
     for (int i = 0; i < n; i++) {
         CEL_TRY(cel_genotype_check(&cells[i]));
         if (cells[i].space != s->view.space->arch)
