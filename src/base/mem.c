@@ -72,7 +72,8 @@ void *cel_block_reserve(size_t bytes) {
 
 void *cel_block_alloc(size_t bytes) {
     void *p = cel_block_reserve(bytes);
-    if (p) memset(p, 0, bytes);
+    size_t align = block_align(bytes);
+    if (p) memset(p, 0, (bytes + align - 1) / align * align);
     return p;
 }
 

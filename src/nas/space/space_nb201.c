@@ -166,7 +166,7 @@ static cel_val discrete_cell(cel_graph *g, const conf *s, cel_val x, int c, void
             cel_graph_pop(g);
             cel_graph_pop(g);
         }
-        node[to] = n ? cel_add(g, in, n) : cel_scale(g, x, 0);
+        node[to] = n > 1 ? cel_add(g, in, n) : n ? in[0] : cel_scale(g, x, 0);
     }
     return node[NODES - 1];
 }
