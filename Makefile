@@ -53,8 +53,8 @@ golden: configure ## run every golden file of GOLDEN=DIR on both backends
 	@cmake --build $(BUILD) --target golden_runner
 	@$(BUILD)/tests/golden_runner "$(GOLDEN)"
 
-bench: configure ## time one search step; PEER=1: PyTorch beside it
-	$(say) "one search step, batch 64, two threads"
+bench: configure ## time search steps; PEER=1: PyTorch beside them, eager and at its best
+	$(say) "steps of each case in turns, two threads; PyTorch at its best compiles for minutes before it starts"
 	@cmake --build $(BUILD) --target bench_step
 ifeq ($(PEER),1)
 	@python=$$(bench/peer/setup.sh) && PEER_PYTHON="$$python" $(BUILD)/bench/bench_step --peer

@@ -74,7 +74,8 @@ static void serve(const char *name, int threads) {
 
 typedef struct runner {
     const char *name;
-    pid_t pid; /* 0: does not take part */
+    pid_t pid;  /* 0: does not take part */
+    int images; /* that a time is for */
     FILE *to, *from;
     double ms[MOST_STEPS];
     json_t *last;
@@ -127,12 +128,37 @@ static double number(const runner *r, const char *key) { return json_number_valu
 
 enum { OURS, SINGLE, EAGER, BEST, SIDES };
 
-static void start_peer(runner *r, const char *name, const char *threads, bool best) {
-    char *python = getenv("PEER_PYTHON");
+/* What does the same in PyTorch: a script of bench/peer and its flags, and the images that one of its times is for. Other cases
+ * have no peer. */
+static const struct peer {
+    const char *name, *script, *flags[4];
+    int images;
+} peers[] = {{"nb201_k4", "peer_step.py", {"--case", "k4"}, 128},
+             {"nb201_k2_keep3", "peer_step.py", {"--case", "k2_keep3"}, 128},
+             {"nb201_k1", "peer_step.py", {"--case", "k1"}, 128},
+             {"nb201_k1_bf16", "peer_step.py", {"--case", "k1"}, 128},
+             {"nb201_path", "peer_step.py", {"--case", "path"}, 128},
+             {"nb201_k1_valid", "peer_step.py", {"--case", "k1", "--valid"}, 64},
+             {"nb201_discrete_b1", "peer_infer.py", {"--batch", "1", "--repeat", "50"}, 1},
+             {"nb201_discrete_b256", "peer_infer.py", {"--batch", "256"}, 256}};
+
+static const struct peer *peer_of(const char *name) {
+    for (size_t i = 0; i < sizeof peers / sizeof *peers; i++)
+        if (!strcmp(name, peers[i].name)) return &peers[i];
+    return NULL;
+}
+
+static void start_peer(runner *r, const struct peer *peer, const char *threads, bool best) {
+    char *python = getenv("PEER_PYTHON"), script[4096];
+    char *argv[12] = {python, script, (char *)(uintptr_t) "--serve", (char *)(uintptr_t) "--threads",
+                      (char *)(uintptr_t)threads};
+    int n = 5;
     if (!python) must(CEL_FAIL(CEL_USAGE, "set PEER_PYTHON to a Python that has PyTorch"), "peer");
-    start(r,
-          (char *[]){python, (char *)(uintptr_t)CEL_SOURCE_DIR "/bench/peer/peer_step.py", "--serve", "--case",
-                     (char *)(uintptr_t)name, "--threads", (char *)(uintptr_t)threads, best ? "--best" : NULL, NULL});
+    snprintf(script, sizeof script, "%s/bench/peer/%s", CEL_SOURCE_DIR, peer->script);
+    for (int i = 0; i < 4 && peer->flags[i]; i++) argv[n++] = (char *)(uintptr_t)peer->flags[i];
+    if (best) argv[n++] = (char *)(uintptr_t) "--best";
+    r->images = peer->images;
+    start(r, argv);
 }
 
 /* Steps in turns; `side` comes zeroed. */
@@ -141,14 +167,15 @@ static void run_case(const cel_bench_case *c, const options *o, runner side[SIDE
     bool kernels = strcmp(c->name, "loader") != 0;
     char threads[16];
     snprintf(threads, sizeof threads, "%d", o->threads);
-    for (int i = 0; i < SIDES; i++) side[i].name = names[i];
+    const struct peer *peer = o->peer ? peer_of(c->name) : NULL;
+    for (int i = 0; i < SIDES; i++) side[i].name = names[i], side[i].images = c->images;
     char *self[] = {"/proc/self/exe", "--serve", "--case", (char *)(uintptr_t)c->name, "--threads", threads, NULL};
     start(&side[OURS], self);
     if (kernels && o->threads > 1) {
         self[5] = "1";
         start(&side[SINGLE], self);
     }
-    for (int i = EAGER; kernels && o->peer && i < SIDES; i++) start_peer(&side[i], c->name, threads, i == BEST);
+    for (int i = EAGER; peer && i < SIDES; i++) start_peer(&side[i], peer, threads, i == BEST);
     for (int step = 0; step < o->steps; step++)
         for (int i = 0; i < SIDES; i++)
             if (side[i].pid) ask(&side[i], step);
@@ -167,7 +194,7 @@ static void set(json_t *line, const char *key, double value, double unit) {
 /* Median of how many times slower a side was than cellar, turn by turn. */
 static double ratio(const runner *side, const runner *ours, int steps) {
     double each[MOST_STEPS];
-    for (int i = 0; i < steps; i++) each[i] = side->ms[i] / ours->ms[i];
+    for (int i = 0; i < steps; i++) each[i] = side->ms[i] / side->images / (ours->ms[i] / ours->images);
     return median(each, steps);
 }
 
@@ -196,7 +223,7 @@ static json_t *record(const cel_bench_case *c, const options *o, const runner si
         snprintf(key, sizeof key, "%s_ms", name);
         set(line, key, peer_ms, 0.01);
         snprintf(key, sizeof key, "%s_images_per_s", name);
-        set(line, key, images / peer_ms, 0.1);
+        set(line, key, 1e3 * side[i].images / peer_ms, 0.1);
         snprintf(key, sizeof key, "%s_peak_mb", name);
         set(line, key, number(&side[i], "peak_mb"), 0.1);
         snprintf(key, sizeof key, "%s_ratio", name);

@@ -46,6 +46,8 @@ class Edge(nn.Module):
         mixed = next(terms)
         for term in terms:
             mixed = mixed + term
+        if len(live) == 1:  # GDAS: the operations that were not drawn take part as their weight, 0
+            mixed = mixed + (weights.sum() - weights[live[0]])
         if self.k == 1:
             return mixed
         n, c, h, w = x.shape
@@ -118,6 +120,12 @@ class Supernet(nn.Module):
             return theta
         theta = theta * self.mask
         return theta / theta.sum(dim=1, keepdim=True)
+
+    def draw_path(self, temperature=10.0):
+        """One operation an edge, straight through a Gumbel softmax (GDAS, arXiv:1910.04465); only they run."""
+        theta = F.gumbel_softmax(self.eta, temperature, hard=True)
+        self.live = [[op] for op in theta.argmax(dim=1).tolist()]
+        return theta
 
     def forward(self, x, theta):
         x = self.stem(x)

@@ -5,8 +5,9 @@ A step: on one batch the architecture's half (sample, forward, backward, Adam on
 (sample, forward, backward, clipping, SGD with momentum). Batches of random images lie ready in memory, so nothing but
 the step is timed: that favours the peer. Peak memory is the process', so each case runs in a process of its own.
 
-  peer_step.py                            the three cases, eager
+  peer_step.py                            all cases, eager
   peer_step.py --case k1 --best           only needed gradients, compiled cells, channels last
+  peer_step.py --case k1 --valid          validation: a forward pass in evaluation mode on one batch
   peer_step.py --case k4 --serve          answers each line on stdin with the time of one step, to take turns with
                                           another program; at the end of stdin the usual line
 """
@@ -26,6 +27,7 @@ CASES = {
     "k4": (4, None),
     "k2_keep3": (2, [[1, 2, 3], [0, 1, 2], [2, 3, 4], [1, 2, 3], [0, 1, 4], [2, 3, 4]]),
     "k1": (1, None),
+    "path": (1, "path"),  # one operation an edge, drawn anew in each half-step
 }
 
 
@@ -37,6 +39,7 @@ def options():
     ap.add_argument("--warmup", type=int, default=2)
     ap.add_argument("--steps", type=int, default=9)
     ap.add_argument("--best", action="store_true", help="only needed gradients, torch.compile per cell, channels last")
+    ap.add_argument("--valid", action="store_true", help="time validation instead of a search step")
     ap.add_argument("--serve", action="store_true")
     ap.add_argument("--allocator", choices=["auto", "malloc", "tcmalloc"], default="auto",
                     help="auto: tcmalloc (lower memory) where the system has it")
@@ -61,20 +64,22 @@ def choose_allocator(wish):
 
 class Step:
     def __init__(self, a, torch, net_module):
-        self.torch, self.best = torch, a.best
+        self.torch, self.best, self.valid = torch, a.best, a.valid
         k, live = CASES[a.case]
         torch.manual_seed(1)
         torch.set_num_threads(a.threads)
         torch.set_flush_denormal(True)
         layout = torch.channels_last if a.best else torch.contiguous_format
         net = net_module.Supernet(channels=16, cells=5, k=k, classes=10).to(memory_format=layout)
-        if live:
+        self.sample = net.draw_path if live == "path" else net.sample
+        if live and live != "path":
             net.keep(live)
         if a.best:
             torch._dynamo.config.recompile_limit = 256
-            for block in net.body:
+            # A cell whose path changes each time would be compiled anew each time: there its operations are compiled.
+            for block in [c for e in net.edges() for c in e.convolutions()] if live == "path" else net.body:
                 block.compile(dynamic=False)
-        self.net, self.parameters = net.train(), net.weights()
+        self.net, self.parameters = net.train(not a.valid), net.weights()
         self.sgd = torch.optim.SGD(self.parameters, lr=0.025, momentum=0.9, weight_decay=3e-4)
         self.adam = torch.optim.Adam([net.eta], lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
         self.batches = [
@@ -91,7 +96,7 @@ class Step:
             self.net.eta.requires_grad_(architecture)
             for p in self.parameters:
                 p.requires_grad_(not architecture)
-        loss = self.torch.nn.functional.cross_entropy(self.net(images, self.net.sample()), labels)
+        loss = self.torch.nn.functional.cross_entropy(self.net(images, self.sample()), labels)
         loss.backward()
         if not architecture:
             self.torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
@@ -102,6 +107,12 @@ class Step:
 
     def __call__(self):
         start = time.perf_counter()
+        if self.valid:
+            images, labels = self.batches[0]
+            with self.torch.no_grad():
+                theta = self.net.concentration() / self.net.concentration().sum(dim=1, keepdim=True)
+                self.loss = self.torch.nn.functional.cross_entropy(self.net(images, theta), labels).item()
+            return 1e3 * (time.perf_counter() - start)
         self.half(self.adam, architecture=True)
         self.half(self.sgd, architecture=False)
         return 1e3 * (time.perf_counter() - start)
@@ -135,9 +146,9 @@ def main():
     print(
         json.dumps(
             {
-                "case": "nb201_" + a.case,
+                "case": "nb201_" + a.case + ("_valid" if a.valid else ""),
                 "ms": round(ms, 2),
-                "images_per_s": round(2e3 * a.batch / ms, 1),
+                "images_per_s": round((1e3 if a.valid else 2e3) * a.batch / ms, 1),
                 "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
                 "min_ms": round(min(times, default=ms), 2),
                 "mode": "best" if a.best else "eager",

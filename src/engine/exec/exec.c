@@ -168,6 +168,8 @@ void cel_exec_destroy(cel_exec *e) {
     cel_free(e);
 }
 
+const cel_graph *cel_exec_graph(const cel_exec *e) { return e->g; }
+
 /* ---- Programs ---- */
 
 static bool in_grad_block(const cel_exec *e, const program *p, cel_val v) {

@@ -32,6 +32,7 @@ cel_status cel_exec_create(const cel_graph *g, const cel_backend *backend, cel_p
  * must be prepared before it and outlive it. Programs, inputs and temporaries are its own. */
 cel_status cel_exec_create_view(const cel_exec *owner, cel_pool *pool, cel_exec **out);
 void cel_exec_destroy(cel_exec *e);
+const cel_graph *cel_exec_graph(const cel_exec *e);
 /* Adds a program that computes `targets` (CEL_NONE entries are ignored; targets stay readable until the next run).
  * Its number comes out by *program. Fails with CEL_UNSUPPORTED when the backend lacks a kernel, naming the operation. */
 cel_status cel_exec_add_program(cel_exec *e, cel_mode mode, const cel_val *targets, int n, int *program);

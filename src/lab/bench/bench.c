@@ -46,11 +46,15 @@ static cel_status open_loaders(cel_bench *b) {
     return CEL_OK;
 }
 
-static cel_status open_net(cel_bench *b) {
-    const cel_settings *s = &b->settings;
+static cel_status open_settings(cel_bench *b) {
     CEL_TRY(cel_conf_parse("the case's recipe", b->setup->recipe, strlen(b->setup->recipe), &b->tree));
     CEL_TRY(cel_settings_init(&b->settings, b->tree, NULL, 0));
     b->has_settings = true;
+    return CEL_OK;
+}
+
+static cel_status open_supernet(cel_bench *b) {
+    const cel_settings *s = &b->settings;
     CEL_TRY(cel_policy_create(s->method, s->space->choices(), s->method_conf, 1, &b->policy));
     if (b->setup->prune) memcpy(b->policy->live, kept, sizeof kept);
     cel_dataset_info images = cel_dataset_get_info(b->data);
@@ -68,6 +72,37 @@ static cel_status open_net(cel_bench *b) {
     return cel_supernet_create(&conf, cel_policy_n_grad(b->policy), &b->net);
 }
 
+/* The network that a search of the first stage's settings might find, to be asked. Its weights are those of the start, its images noise:
+ * neither changes the time. */
+static cel_status open_inference(cel_bench *b) {
+    static const char cell[] =
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|";
+    cel_dataset_info images = cel_dataset_get_info(b->data);
+    cel_net_shape shape = {1, images.channels, images.height, images.width, images.n_classes};
+    size_t pixels = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width,
+           batch = (size_t)b->setup->batch;
+    cel_genotype genotype;
+    cel_net net;
+    cel_exec *exec;
+    int program;
+    CEL_TRY(cel_genotype_parse(cell, &genotype));
+    CEL_TRY(cel_graph_create(&b->graph));
+    CEL_TRY(b->settings.space->discrete(b->graph, b->settings.space_conf, &shape, &genotype, &net));
+    CEL_TRY(cel_graph_seal(b->graph));
+    CEL_TRY(cel_inference_create(b->graph, net.x, net.logits, &cel_backend_cpu, b->pool, &b->inference));
+    CEL_TRY(cel_exec_create(b->graph, &cel_backend_cpu, b->pool, &exec));
+    cel_status status = cel_exec_add_program(exec, CEL_MODE_EVAL, &net.logits, 1, &program);
+    if (status == CEL_OK) status = cel_exec_prepare(exec, 1);
+    if (status == CEL_OK) status = cel_inference_load(b->inference, exec);
+    cel_exec_destroy(exec);
+    CEL_TRY(status);
+    CEL_ALLOC(b->images, batch * pixels);
+    CEL_ALLOC(b->logits, batch * (size_t)shape.classes);
+    cel_rng rng = cel_rng_at(1, "bench", 0, 0);
+    for (size_t i = 0; i < batch * pixels; i++) b->images[i] = (float)cel_rng_normal(&rng);
+    return CEL_OK;
+}
+
 static double waited_s(const cel_bench *b) {
     return cel_loader_waited_s(b->loader[WEIGHTS]) + cel_loader_waited_s(b->loader[ARCH]);
 }
@@ -76,7 +111,9 @@ static cel_status open(cel_bench *b, int threads) {
     double ms;
     CEL_TRY(cel_pool_create(threads, &b->pool));
     CEL_TRY(open_loaders(b));
-    if (b->setup->kind != CEL_BENCH_LOADER) CEL_TRY(open_net(b));
+    CEL_TRY(open_settings(b));
+    if (b->setup->kind == CEL_BENCH_INFER) CEL_TRY(open_inference(b));
+    if (b->setup->kind == CEL_BENCH_SEARCH || b->setup->kind == CEL_BENCH_VALIDATE) CEL_TRY(open_supernet(b));
     for (int i = 0; i < WARM_UP; i++) CEL_TRY(cel_bench_step(b, &ms));
     b->flops = 0;
     b->step = 0;
@@ -112,6 +149,10 @@ cel_status cel_bench_open(const char *name, int threads, cel_bench **out) {
 
 void cel_bench_close(cel_bench *b) {
     if (!b) return;
+    cel_free(b->logits);
+    cel_free(b->images);
+    cel_inference_destroy(b->inference);
+    cel_graph_destroy(b->graph);
     cel_supernet_destroy(b->net);
     cel_policy_destroy(b->policy);
     if (b->has_settings) cel_settings_fini(&b->settings);
@@ -124,13 +165,22 @@ void cel_bench_close(cel_bench *b) {
 
 /* ---- stepping ---- */
 
+cel_exec *cel_bench_exec(const cel_bench *b) {
+    int program;
+    if (b->inference) return cel_inference_exec(b->inference, &program);
+    return b->net ? b->net->exec : NULL;
+}
+
 /* One part of a step, which takes as many operations as so many forward passes through what its draw left on. */
 static cel_status run_part(cel_bench *b, const char *name, cel_status (*run)(cel_bench *), double passes) {
     double start = cel_clock_s();
-    if (b->listener && b->net) cel_exec_profile(b->net->exec, true);
+    cel_exec *exec = cel_bench_exec(b);
+    bool heard = b->listener && exec;
+    if (heard) cel_exec_profile(exec, true);
     CEL_TRY(run(b));
-    if (b->listener && b->net) b->listener->part(b->listener, name, b->net->graph, b->net->exec, cel_clock_s() - start);
+    if (heard) b->listener->part(b->listener, name, exec, cel_clock_s() - start);
     if (b->net) b->flops += passes * cel_graph_flops(b->net->graph, b->net->gates);
+    if (b->graph) b->flops += passes * cel_graph_flops(b->graph, NULL);
     return CEL_OK;
 }
 
@@ -176,6 +226,20 @@ static cel_status validation(cel_bench *b) {
     return CEL_OK;
 }
 
+static cel_status ask(cel_bench *b) {
+    for (int done = 0; done < b->setup->shown.images; done += b->setup->batch)
+        cel_inference_run(b->inference, b->images, b->setup->batch, b->logits);
+    return CEL_OK;
+}
+
+/* For a profile: image by image, all threads at each. */
+static cel_status ask_one_by_one(cel_bench *b) {
+    int program;
+    cel_exec *exec = cel_inference_exec(b->inference, &program);
+    for (int i = 0; i < b->setup->shown.images; i++) cel_exec_run(exec, program);
+    return CEL_OK;
+}
+
 static cel_status load(cel_bench *b) {
     cel_batch batch;
     int steps = b->setup->shown.images / (2 * BATCH);
@@ -196,6 +260,8 @@ static cel_status one_step(cel_bench *b) {
         return run_part(b, "weight half", weight_half, 3);
     case CEL_BENCH_VALIDATE:
         return run_part(b, "forward", validation, 1);
+    case CEL_BENCH_INFER:
+        return run_part(b, "forward", b->listener ? ask_one_by_one : ask, b->setup->shown.images);
     case CEL_BENCH_LOADER:
         return run_part(b, "batches", load, 0);
     }

@@ -96,13 +96,14 @@ static bool add(collector *c, int part, const cel_graph *g, const cel_profile_ro
     return true;
 }
 
-static void hear(cel_bench_listener *listener, const char *name, const cel_graph *g, cel_exec *exec, double seconds) {
+static void hear(cel_bench_listener *listener, const char *name, cel_exec *exec, double seconds) {
     collector *c = (collector *)listener;
     int n, part = part_of(c, name);
     const cel_profile_row *rows = cel_exec_profile_rows(exec, &n);
     c->part_s[part] += seconds;
     for (int i = 0; i < n && c->status == CEL_OK; i++)
-        if (rows[i].calls && !add(c, part, g, &rows[i])) c->status = CEL_FAIL(CEL_NOMEM, "out of memory: a profile");
+        if (rows[i].calls && !add(c, part, cel_exec_graph(exec), &rows[i]))
+            c->status = CEL_FAIL(CEL_NOMEM, "out of memory: a profile");
 }
 
 /* ---- the tree ---- */
@@ -215,7 +216,8 @@ static cel_status grow_tree(collector *c, const cel_bench *bench, int steps, con
 }
 
 cel_status cel_bench_profile(cel_bench *b, int steps, cel_bench_node **nodes, int *n) {
-    if (!b->net) return CEL_FAIL(CEL_UNSUPPORTED, "bench %s: there are no kernels to profile", b->setup->shown.name);
+    cel_exec *exec = cel_bench_exec(b);
+    if (!exec) return CEL_FAIL(CEL_UNSUPPORTED, "bench %s: there are no kernels to profile", b->setup->shown.name);
     if (steps < 1) return CEL_FAIL(CEL_CONFIG, "bench: steps: expected at least 1, found %d", steps);
     collector c = {.listener = {hear}, .threads = cel_pool_threads(b->pool)};
     cel_roof roof;
@@ -227,7 +229,7 @@ cel_status cel_bench_profile(cel_bench *b, int steps, cel_bench_node **nodes, in
         if (status == CEL_OK) status = c.status;
     }
     b->listener = NULL;
-    cel_exec_profile(b->net->exec, false);
+    cel_exec_profile(exec, false);
     if (status == CEL_OK) status = cel_roof_measure(b->pool, &roof);
     if (status == CEL_OK) status = grow_tree(&c, b, steps, &roof, nodes, n);
     cel_free(c.leaf);
