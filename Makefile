@@ -15,7 +15,7 @@ FUZZ_SECONDS ?= 20
 JOBS ?= $(shell nproc)
 say = @printf '== %s\n'
 
-.PHONY: all help deps configure check demo golden bench kill-test tsan valgrind fuzz install style clean
+.PHONY: all help deps configure check demo compare-demo golden bench kill-test tsan valgrind fuzz install style clean
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -46,6 +46,12 @@ demo: all ## search NAS-Bench-201 on real CIFAR-10 images, then write the report
 	@$(BUILD)/cellar search recipes/demo.yaml --run $(RUN)
 	@$(BUILD)/cellar report $(RUN)
 	$(say) "the report: $(CURDIR)/$(RUN)/report.html"
+
+compare-demo: all ## every method against every other, tiny; ends in a page
+	$(say) "every method on a tiny supernet, two searches side by side; runs/compare-demo starts afresh"
+	@rm -rf runs/compare-demo
+	@$(BUILD)/cellar compare compare-demo --run runs/compare-demo --jobs 2
+	$(say) "the page: $(CURDIR)/runs/compare-demo/report.html"
 
 golden: configure ## run every golden file of GOLDEN=DIR on both backends
 	@test -d "$(GOLDEN)" || { echo "usage: make golden GOLDEN=DIR (a directory of golden files)" >&2; exit 2; }

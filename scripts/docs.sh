@@ -43,7 +43,7 @@ TEXT
     block "$program" config show /dev/stdin <<'RECIPE'
 search: {stages: [{}]}
 RECIPE
-    for kind in methods spaces; do
+    for kind in methods searchers spaces; do
         printf '### %s\n\n' "$kind"
         block "$program" list "$kind" --settings
     done

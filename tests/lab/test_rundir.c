@@ -290,7 +290,7 @@ static void a_run_is_not_overwritten(void **state) {
     cel_rundir_close(run);
     test_fails(cel_rundir_open(dir, false, RECIPE, &run), CEL_CONFIG, "holds a run already; --resume goes on with it");
     test_fails(cel_rundir_open(dir, true, "search:\n  seed: 2\n  epochs: 3\n", &run), CEL_CONFIG,
-               "at line 2 of it expected \"  seed: 1\", found \"  seed: 2\"");
+               "at line 2 of it, search: expected \"  seed: 1\", found \"  seed: 2\"");
     test_fails(cel_rundir_open(dir, true, "search:\n  seed: 1\n", &run), CEL_CONFIG, "at line 3");
     test_ok(
         cel_rundir_open(dir, true, RECIPE, &run)); /* killed before its first checkpoint: starts from the beginning */

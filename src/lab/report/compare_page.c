@@ -173,7 +173,9 @@ static void put_regrets(cel_page *page, const cel_result *r, int d, bool queries
     cel_page_put(
         page,
         "<figure><h3>Regret over %s</h3><figcaption>%s, in points of %s test accuracy below the optimum: mean over "
-        "the seeds (line) and their range (band); the other methods’ means in grey. The search itself saw none of "
+        "the seeds (line) and their range (band); the other methods’ means in grey. The number is that of the cell "
+        "which was returned (a last "
+        "selection may have changed it). The search itself saw none of "
         "these numbers.</figcaption><div class=\"three\">",
         queries ? "queries" : "epochs",
         queries ? "What the best cell by the answers so far is worth"
