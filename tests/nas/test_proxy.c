@@ -1,0 +1,198 @@
+/* Every registered proxy: the same bytes on any number of threads, finite or not defined, and what each must do by its own definition. */
+#include "base/mem.h"
+#include "cellar/score.h"
+#include "math/matrix.h"
+#include "nas/eval/flow.h"
+#include "nas/eval/scorer.h"
+#include "support/test.h"
+
+static const char *const small[] = {"space.c=4",         "space.n=1",           "score.batch=16",
+                                    "score.ntk_batch=4", "score.ntk_repeats=2", "score.regions_samples=60"};
+enum { SETS = sizeof small / sizeof *small };
+
+static const char *all_proxies(void) {
+    static char list[512];
+    list[0] = 0;
+    for (int i = 0; i < cel_proxy_count(); i++) {
+        strcat(list, i ? "," : "");
+        strcat(list, cel_proxy_get(i).name);
+    }
+    return list;
+}
+
+static cel_scorer *scorer(const char *proxies, int threads, const char *more) {
+    const char *sets[SETS + 1];
+    cel_scorer *s;
+    memcpy(sets, small, sizeof small);
+    sets[SETS] = more;
+    test_ok(cel_scorer_create(&(cel_scorer_options){proxies, sets, SETS + (more != NULL), threads}, &s));
+    return s;
+}
+
+/* Some cells; the first has no path from its input to its output, the second only one through pools. */
+static int some_cells(cel_genotype *cells) {
+    static const char *const texts[] = {
+        "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|nor_conv_1x1~1|none~2|",
+        "|none~0|+|none~0|none~1|+|avg_pool_3x3~0|nor_conv_3x3~1|none~2|",
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+        "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|",
+        "|nor_conv_1x1~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"};
+    int n = 0;
+    for (; n < (int)CEL_COUNT(texts); n++) test_ok(cel_genotype_parse(texts[n], &cells[n]));
+    return n;
+}
+
+static void same_on_any_number_of_threads(void **state) {
+    (void)state;
+    cel_genotype cells[8];
+    int n = some_cells(cells);
+    cel_scorer *one = scorer(all_proxies(), 1, NULL);
+    int columns = cel_scorer_columns(one);
+    assert_int_equal(columns, cel_proxy_count());
+    double *want = test_calloc((size_t)(n * columns), sizeof *want),
+           *got = test_calloc((size_t)(n * columns), sizeof *got);
+    test_ok(cel_scorer_run(one, cells, n, want, NULL, NULL));
+    for (int threads = 2; threads <= 5; threads += 3) {
+        cel_scorer *more = scorer(all_proxies(), threads, NULL);
+        test_ok(cel_scorer_run(more, cells, n, got, NULL, NULL));
+        assert_memory_equal(got, want, (size_t)(n * columns) * sizeof *got);
+        test_ok(cel_scorer_run(more, cells, n, got, NULL, NULL)); /* nothing is left of the time before */
+        assert_memory_equal(got, want, (size_t)(n * columns) * sizeof *got);
+        cel_scorer_destroy(more);
+    }
+    for (int c = 0; c < columns; c++) {
+        cel_proxy_info p = cel_scorer_column(one, c);
+        bool cost = !strcmp(p.name, "params") || !strcmp(p.name, "flops");
+        if (isnan(want[c]) == (cost || p.of[0])) fail_msg("%s: %g for a cell that leads nowhere", p.name, want[c]);
+        for (int i = 1; i < n; i++)
+            if (!isfinite(want[i * columns + c])) fail_msg("%s: %g for cell %d", p.name, want[i * columns + c], i);
+        if (p.of[0])
+            for (int i = 1; i < n; i++) assert_true(want[c] < want[i * columns + c]); /* no score ranks last */
+    }
+    cel_scorer_destroy(one);
+    test_free(want);
+    test_free(got);
+}
+
+/* A bank of cells together gives what each gives alone. */
+static void cells_do_not_disturb_each_other(void **state) {
+    (void)state;
+    cel_genotype cells[8];
+    int n = some_cells(cells);
+    cel_scorer *s = scorer("grad_norm,grasp,naswot,synflow", 1, NULL), *again;
+    double together[8 * 4], alone[4];
+    test_ok(cel_scorer_run(s, cells, n, together, NULL, NULL));
+    for (int i = 1; i < n; i++) {
+        again = scorer("grad_norm,grasp,naswot,synflow", 1, NULL);
+        test_ok(cel_scorer_run(again, &cells[i], 1, alone, NULL, NULL));
+        assert_memory_equal(alone, together + 4 * i, sizeof alone);
+        cel_scorer_destroy(again);
+    }
+    cel_scorer_destroy(s);
+}
+
+/* The forward flow is the sum over the weights of |w dR/dw|, R's parts being positive: doubling all weights of one layer of a chain doubles R and
+ * the score. The network of skips has one path; its score is R's part through weights times the weight layers on it. */
+static void synflow_counts_the_layers_of_a_path(void **state) {
+    (void)state;
+    cel_genotype g;
+    cel_probe *p;
+    cel_probe_room room = {0};
+    cel_scorer *s = scorer("synflow", 1, "score.classes=2");
+    double values[2];
+    test_ok(cel_genotype_parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|", &g));
+    test_ok(cel_scorer_run(s, &g, 1, values, NULL, NULL));
+    cel_scorer_destroy(s);
+    assert_true(values[0] > 0);
+    /* stem, (conv_a conv_b or downsample) twice, classifier: between 4 and 6 layers a path, so 4 R <= score <= 6 R. */
+    void *conf = cel_alloc(1, cel_space_nb201.conf_size);
+    cel_opt_defaults(cel_space_nb201.opts, conf);
+    for (const cel_opt *o = cel_space_nb201.opts; o->kind != CEL_OPT_END; o++) {
+        int value = !strcmp(o->name, "c") ? 4 : 1;
+        if (!strcmp(o->name, "c") || !strcmp(o->name, "n")) memcpy((char *)conf + o->offset, &value, sizeof value);
+    }
+    cel_probe_conf probe = {.space = &cel_space_nb201,
+                            .space_conf = conf,
+                            .shape = {16, 3, 32, 32, 2},
+                            .backend = &cel_backend_ref,
+                            .seed = 1,
+                            .n_batches = 1};
+    double r, score;
+    test_ok(cel_probe_open(&probe, &g, CEL_READ_FLOW, &room, &p));
+    test_ok(cel_flow_run(p, &r, &score));
+    test_close(score, values[0], 1e-12, 0, "score");
+    assert_true(score > 4 * (r - 1) && score < 6 * r);
+    cel_probe_close(p);
+    cel_probe_room_fini(&room);
+    cel_free(conf);
+}
+
+static void flow_is_finite_where_floats_are_not(void **state) {
+    (void)state;
+    cel_genotype g;
+    cel_scorer *s;
+    double value;
+    test_ok(cel_genotype_parse(
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|", &g));
+    test_ok(cel_scorer_create(&(cel_scorer_options){"synflow", NULL, 0, 1}, &s));
+    test_ok(cel_scorer_run(s, &g, 1, &value, NULL, NULL));
+    assert_true(isfinite(value) && value > 1e39);
+    cel_scorer_destroy(s);
+}
+
+static void orders_of_a_set(void **state) {
+    (void)state;
+    double a[] = {1, 2, 3, NAN}, b[] = {1, 3, 2, 9}, c[] = {5, 1, 1, 0}, out[4];
+    const double *of[] = {a, b, c};
+    test_ok(cel_proxy_majority(of, 3, 4, out));
+    /* 0 loses to 1 and 2 (a, b), beats 3 (a, c); 1 and 2: a against b, c even, half each. */
+    assert_true(out[0] == 1 && out[1] == 2.5 && out[2] == 2.5 && out[3] == 0);
+    test_ok(cel_proxy_rank_sum(of, 2, 4, out));
+    assert_true(out[0] == 2 + 1 && out[1] == 3 + 3 && out[2] == 4 + 2 && out[3] == 1 + 4);
+}
+
+static void wrong_settings(void **state) {
+    (void)state;
+    cel_scorer *s;
+    const char *bad[] = {"score.bach=3"}, *zero[] = {"score.batch=0"}, *few[] = {"score.batch=6000"};
+    test_fails(cel_scorer_create(&(cel_scorer_options){"sinflow", NULL, 0, 1}, &s), CEL_CONFIG,
+               "did you mean \"synflow\"");
+    test_fails(cel_scorer_create(&(cel_scorer_options){"", NULL, 0, 1}, &s), CEL_CONFIG, "there is no \"\"");
+    test_fails(cel_scorer_create(&(cel_scorer_options){"synflow,", NULL, 0, 1}, &s), CEL_CONFIG, "there is no \"\"");
+    test_fails(cel_scorer_create(&(cel_scorer_options){"snip", bad, 1, 1}, &s), CEL_CONFIG, "batch");
+    test_fails(cel_scorer_create(&(cel_scorer_options){"snip", zero, 1, 1}, &s), CEL_CONFIG, "batch");
+    test_fails(cel_scorer_create(&(cel_scorer_options){"snip", few, 1, 1}, &s), CEL_CONFIG, "6000 images");
+    cel_genotype g = {.space = CEL_ARCH_NB201};
+    s = scorer("params", 1, NULL);
+    double value;
+    assert_true(cel_scorer_run(s, &g, 1, &value, NULL, NULL) != CEL_OK);
+    cel_scorer_destroy(s);
+}
+
+static void memory_runs_out(void **state) {
+    (void)state;
+    cel_genotype cells[8];
+    double values[64];
+    some_cells(cells);
+    for (uint64_t n = 1;; n += 1 + n / 8) {
+        cel_scorer *s = NULL;
+        cel_mem_fail_at(n);
+        cel_status status = cel_scorer_create(&(cel_scorer_options){"synflow,naswot,fisher,grasp", small, SETS, 1}, &s);
+        if (status == CEL_OK) status = cel_scorer_run(s, cells + 2, 1, values, NULL, NULL);
+        cel_mem_fail_at(0);
+        cel_scorer_destroy(s);
+        if (status == CEL_OK) break;
+        assert_int_equal(status, CEL_NOMEM);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_on_any_number_of_threads),
+                                       cmocka_unit_test(cells_do_not_disturb_each_other),
+                                       cmocka_unit_test(synflow_counts_the_layers_of_a_path),
+                                       cmocka_unit_test(flow_is_finite_where_floats_are_not),
+                                       cmocka_unit_test(orders_of_a_set),
+                                       cmocka_unit_test(wrong_settings),
+                                       cmocka_unit_test(memory_runs_out)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
