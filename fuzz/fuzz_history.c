@@ -40,6 +40,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         if (cel_history_metrics(&h, "metrics.jsonl", text, first) == CEL_OK) {
             check(&h);
             if (zero && cel_history_genotypes(&h, "genotypes.jsonl", zero + 1, n - 2 - first) == CEL_OK) check(&h);
+            if (zero && cel_history_selection(&h, "selection.json", zero + 1, n - 2 - first) == CEL_OK &&
+                cel_genotype_check(&h.found.genotype) != CEL_OK)
+                abort();
         }
     } else {
         abort();

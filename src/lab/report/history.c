@@ -310,6 +310,57 @@ cel_status cel_history_genotypes(cel_history *h, const char *name, const char *b
     return CEL_OK;
 }
 
+/* ---- selection.json ---- */
+
+static void read_candidate(const reader *r, cel_selected *s, int i, const json_t *value) {
+    const char *key;
+    json_t *score;
+    int k = 0;
+    reader c = {r->arena, r->status, r->place, json_is_object(value) ? value : NULL};
+    if (!c.object) wrong(r, "candidates", "objects", value);
+    json_t *scores = json_object_get(c.object, "scores");
+    if (!json_is_object(scores)) wrong(&c, "scores", "an object", scores);
+    if (*r->status != CEL_OK) return;
+    s->candidate[i].text = text_of(&c, "genotype");
+    s->candidate[i].times = whole(&c, "times", 1, 1 << 30);
+    s->candidate[i].rank = whole(&c, "rank", 1, 1 << 30);
+    json_object_foreach(scores, key, score) {
+        if (k == CEL_HISTORY_PARTS) break;
+        if (!i) {
+            s->part[k] = cel_arena_strdup(r->arena, key);
+            if (!s->part[k]) no_memory(r);
+            s->n_parts = k + 1;
+        }
+        if (k < s->n_parts) s->candidate[i].part[k] = json_is_null(score) ? NAN : real_of(&c, key, score, -ANY, ANY);
+        k++;
+    }
+    for (; k < s->n_parts; k++) s->candidate[i].part[k] = NAN;
+}
+
+cel_status cel_history_selection(cel_history *h, const char *name, const char *bytes, size_t n) {
+    json_t *json, *list;
+    cel_status status = CEL_OK;
+    if (!h->n) return CEL_FAIL(CEL_FORMAT, "%s: a cell is selected, but no epoch is recorded", name);
+    CEL_TRY(parse(name, bytes, n, &json));
+    reader r = {&h->arena, &status, name, json};
+    h->found = h->record[h->n - 1];
+    read_genotype(&r, h, &h->found);
+    read_table(&r, &h->found);
+    h->found.params = real(&r, "params", 0, ANY);
+    h->found.flops = real(&r, "flops", 0, 1e18);
+    h->selection.samples = whole(&r, "samples", 1, 1 << 30);
+    list = json_object_get(json, "candidates");
+    if (!json_array_size(list)) wrong(&r, "candidates", "a list", list);
+    h->selection.n = (int)json_array_size(list);
+    for (int i = 0; i < h->selection.n && i < CEL_HISTORY_CANDIDATES && status == CEL_OK; i++) {
+        read_candidate(&r, &h->selection, i, json_array_get(list, (size_t)i));
+        h->selection.n_shown = i + 1;
+    }
+    json_decref(json);
+    h->has_selection = status == CEL_OK;
+    return status;
+}
+
 /* ---- the directory ---- */
 
 static cel_status read_recipe(cel_history *h, const char *name, const char *bytes, size_t n) {
@@ -350,13 +401,15 @@ cel_status cel_history_read(const char *run_dir, cel_history *out) {
     } parts[] = {{"recipe.yaml", MAX_RECIPE, read_recipe},
                  {"manifest.json", MAX_MANIFEST, cel_history_manifest},
                  {"metrics.jsonl", MAX_LINES, cel_history_metrics},
-                 {"genotypes.jsonl", MAX_LINES, cel_history_genotypes}};
+                 {"genotypes.jsonl", MAX_LINES, cel_history_genotypes},
+                 {"selection.json", MAX_LINES, cel_history_selection}};
     *out = (cel_history){0};
     if (!cel_path_is_dir(run_dir))
         return CEL_FAIL(CEL_NOTFOUND, "%s: expected a run directory, found %s", run_dir,
                         cel_path_exists(run_dir) ? "a file" : "nothing");
     for (size_t i = 0; i < CEL_COUNT(parts); i++) {
         cel_status status = read_part(out, run_dir, parts[i].file, parts[i].max_bytes, parts[i].fn);
+        if (status == CEL_NOTFOUND && parts[i].fn == cel_history_selection) status = CEL_OK;
         if (status == CEL_OK) continue;
         cel_history_fini(out);
         return cel_status_pass(status, __FILE__, __LINE__);

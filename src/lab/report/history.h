@@ -39,6 +39,18 @@ typedef struct cel_manifest {
     double seconds_total, peak_mb, plan_params, plan_flops, plan_mb;
 } cel_manifest;
 
+/* The best of the cells that were drawn after the last epoch (section `select`). */
+enum { CEL_HISTORY_CANDIDATES = 10, CEL_HISTORY_PARTS = 16 };
+typedef struct cel_selected {
+    int samples, n, n_parts, n_shown; /* drawn, different ones, scores, candidates below */
+    const char *part[CEL_HISTORY_PARTS];
+    struct {
+        const char *text;
+        int times, rank;
+        double part[CEL_HISTORY_PARTS]; /* NAN: none */
+    } candidate[CEL_HISTORY_CANDIDATES];
+} cel_selected;
+
 typedef struct cel_history {
     cel_arena arena; /* holds everything below */
     cel_manifest manifest;
@@ -52,6 +64,9 @@ typedef struct cel_history {
     int rows, cols; /* of a choice matrix */
     cel_record *record;
     int n;
+    bool has_selection;
+    cel_selected selection;
+    cel_record found; /* of a run that selected: its last record with the selected cell in it */
 } cel_history;
 
 /* Reads a run directory. CEL_NOTFOUND, CEL_IO, CEL_CONFIG (recipe.yaml), CEL_FORMAT with file, line and field. A last line
@@ -63,4 +78,6 @@ void cel_history_fini(cel_history *history);
 cel_status cel_history_manifest(cel_history *h, const char *name, const char *text, size_t n);
 cel_status cel_history_metrics(cel_history *h, const char *name, const char *text, size_t n);
 cel_status cel_history_genotypes(cel_history *h, const char *name, const char *text, size_t n);
+/* selection.json, which not every run has; last. */
+cel_status cel_history_selection(cel_history *h, const char *name, const char *text, size_t n);
 #endif

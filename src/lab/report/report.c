@@ -118,6 +118,7 @@ static cel_status write_page(cel_page *page, const cel_report *r) {
     cel_page_put(page, "</head><body><main>\n");
     cel_section_verdict(page, r);
     if (r->last) {
+        if (r->history->has_selection) cel_section_selection(page, r);
         cel_section_trajectory(page, r);
         cel_section_concentration(page, r);
         cel_section_curves(page, r);
@@ -133,7 +134,7 @@ static cel_status write_page(cel_page *page, const cel_report *r) {
 
 static cel_status make_page(cel_page *page, const cel_history *h) {
     cel_report r = {.history = h, .on_benchmark = h->dataset >= 0, .worth = h->dataset >= 0 ? h->dataset : 0};
-    if (h->n) r.last = &h->record[h->n - 1];
+    if (h->n) r.last = h->has_selection ? &h->found : &h->record[h->n - 1];
     r.finished = h->manifest.finished && h->n == h->n_epochs;
     CEL_TRY(choose_epochs(page, &r));
     CEL_TRY(judge(page, &r));

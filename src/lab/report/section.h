@@ -17,7 +17,7 @@ typedef struct cel_standing {
 
 typedef struct cel_report {
     const cel_history *history;
-    const cel_record *last;                      /* NULL: no epoch is finished */
+    const cel_record *last;                      /* with the cell that was found; NULL: no epoch is finished */
     bool finished, has_standing;                 /* of the run; false: no table has the cell */
     const char *why_not;                         /* without a standing: why */
     cel_standing standing[CEL_HISTORY_DATASETS]; /* in the order of the history's data sets */
@@ -32,6 +32,7 @@ typedef struct cel_report {
 
 void cel_section_style(cel_page *page, const cel_report *report);
 void cel_section_verdict(cel_page *page, const cel_report *report);
+void cel_section_selection(cel_page *page, const cel_report *report);
 void cel_section_trajectory(cel_page *page, const cel_report *report);
 void cel_section_curves(cel_page *page, const cel_report *report);
 void cel_section_concentration(cel_page *page, const cel_report *report);
