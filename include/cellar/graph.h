@@ -24,7 +24,8 @@ typedef struct cel_graph cel_graph;
 typedef int32_t cel_val;
 #define CEL_NONE ((cel_val)-1)
 
-typedef enum cel_dtype { CEL_F32, CEL_I32 } cel_dtype;
+/* CEL_BF16: only what an operation keeps for its gradient in less room; never an input, a parameter or a result. */
+typedef enum cel_dtype { CEL_F32, CEL_I32, CEL_BF16 } cel_dtype;
 /* CEL_BATCH: the first dimension runs over images, rank 1 [n], 2 [n,c] or 4 [n,c,h,w]; a backend may lay it out in
  * memory as it likes. CEL_DENSE: any rank 0..4, plain C order everywhere (weights, per-channel vectors, edge weights,
  * scalars). CEL_FILTER: the [out,c,kh,kw] weights of a convolution for inference, laid out as a backend likes. */
@@ -165,6 +166,7 @@ typedef struct cel_mixed_cell_attr {
     cel_mix_kind kind[CEL_MIX_MAX_COLS];
     uint8_t live[CEL_MIX_MAX_ROWS][CEL_MIX_MAX_COLS];
     bool straight_through; /* as in cel_weighted_sum */
+    bool bf16; /* products of 3x3 convolutions and their outputs in bfloat16: not on every backend and machine */
     cel_batch_norm_attr bn;
 } cel_mixed_cell_attr;
 /* conv_w: [c/k, c/k, kernel, kernel] of each live convolution, in row-major order of (row, column); stats: its running

@@ -147,6 +147,7 @@ typedef struct cel_supernet_form {
     const uint8_t *live;   /* n_entries; others do not exist */
     bool fused;            /* one operation a cell; else many small ones, with equal results */
     bool straight_through; /* see cel_method */
+    bool bf16;             /* see cel_mixed_cell_attr; fused cells only */
 } cel_supernet_form;
 
 enum { CEL_NET_MAX_GROUPS = 4 };

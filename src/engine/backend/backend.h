@@ -24,6 +24,8 @@ typedef struct cel_backend {
     const cel_kernel *(*kernel)(const cel_op_def *def);
     /* The layouts and kernels that suit inference on this device, forward operations only; NULL: its own. */
     const struct cel_backend *inference;
+    /* NULL, or why this operation of a graph cannot run here although there is a kernel. Optional. */
+    const char *(*refuses)(const cel_graph *g, const cel_op *op);
 } cel_backend;
 
 #define CEL_BACKEND(name) extern const cel_backend cel_backend_##name;

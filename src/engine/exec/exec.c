@@ -191,6 +191,10 @@ static cel_status collect_ops(cel_exec *e, program *p, bool *needed) {
         if (!kernel)
             return CEL_FAIL(CEL_UNSUPPORTED, "%s: backend %s has no kernel for %s: use another backend", op->scope,
                             e->backend->name, op->def->name);
+        const char *reason = e->backend->refuses ? e->backend->refuses(g, op) : NULL;
+        if (reason)
+            return CEL_FAIL(CEL_UNSUPPORTED, "%s: backend %s cannot run this %s: %s", op->scope, e->backend->name,
+                            op->def->name, reason);
         size_t work = kernel->work_bytes ? kernel->work_bytes(g, op, cel_pool_threads(e->pool)) : 0;
         if (work > p->work_bytes) p->work_bytes = work;
         p->op[--first] = i;

@@ -12,4 +12,6 @@ typedef struct cel_mixed_conv {
 
 /* Lists the live convolutions row-major by (row, column); conv may be NULL to count them. */
 int cel_mixed_convs(const cel_mixed_cell_attr *attr, cel_mixed_conv *conv);
+/* Is it a mixed_cell or its gradient, with attr.bf16? */
+bool cel_mixed_cell_is_bf16(const cel_op *op);
 #endif

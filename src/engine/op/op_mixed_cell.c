@@ -100,7 +100,10 @@ static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const v
     seen.dim[1] = ca;
     *n_out = kept_outputs(a, conv) + 1;
     out[0] = like(x, CEL_BATCH, x->shape);
-    for (int i = 1; i < *n_out; i++) out[i] = like(x, CEL_BATCH, seen);
+    for (int i = 1; i < *n_out; i++) {
+        out[i] = like(x, CEL_BATCH, seen);
+        if (a->bf16 && i > inner) out[i].dtype = CEL_BF16;
+    }
     out[1 + inner] = like(x, CEL_DENSE, CEL_SHAPE(m ? m : 1, 2, ca));
     out[2 + inner] = like(x, CEL_DENSE, CEL_SHAPE(a->n_nodes - 1, 1 + ca, ca));
     return CEL_OK;
@@ -529,3 +532,8 @@ const cel_op_def cel_op_mixed_cell_grad = {.name = "mixed_cell_grad",
                                            .ref = ref_grad,
                                            .ref_work_bytes = ref_grad_work,
                                            .flops = flops_grad};
+
+bool cel_mixed_cell_is_bf16(const cel_op *op) {
+    bool mixed = op->def == &cel_op_mixed_cell || op->def == &cel_op_mixed_cell_grad;
+    return mixed && ((const cel_mixed_cell_attr *)op->attr)->bf16;
+}

@@ -64,6 +64,7 @@ static cel_status open_supernet(cel_bench *b) {
                               .form = {.k = s->search.stages[0].k,
                                        .live = b->policy->live,
                                        .fused = s->search.fused,
+                                       .bf16 = s->search.precision == CEL_PRECISION_BF16,
                                        .straight_through = s->method->straight_through},
                               .backend = &cel_backend_cpu,
                               .pool = b->pool,
@@ -292,6 +293,7 @@ void cel_bench_get_facts(const cel_bench *b, cel_bench_facts *out) {
                              .threads = cel_pool_threads(b->pool),
                              .flops = b->flops / steps,
                              .bytes = unavoidable_bytes(b),
+                             .bf16 = b->settings.search.precision == CEL_PRECISION_BF16,
                              .loss = b->loss,
                              .stall_ms = 1e3 * (waited_s(b) - b->warm_up_waited_s) / steps,
                              .peak_bytes = cel_mem_peak_bytes()};

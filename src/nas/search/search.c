@@ -72,6 +72,7 @@ static cel_status make_net(cel_search *s, cel_supernet **out) {
                               .form = {.k = stage_of(s)->k,
                                        .live = s->built,
                                        .fused = settings->search.fused,
+                                       .bf16 = settings->search.precision == CEL_PRECISION_BF16,
                                        .straight_through = settings->method->straight_through},
                               .backend = s->backend,
                               .pool = s->pool,

@@ -17,6 +17,8 @@ static const char *const levels_names[] = {"method", "bilevel", "single", NULL};
 static const char *const order_names[] = {"first", "second", NULL};
 static const char *const edge_norm_names[] = {"method", "off", "on", NULL};
 
+static const char *const precision_names[] = {"fp32", "bf16", NULL};
+
 const cel_opt cel_search_opts[] = {
     CEL_TEXT(cel_search_conf, method, "drnas", "search method"),
     CEL_TEXT(cel_search_conf, space, "nb201", "search space"),
@@ -47,6 +49,10 @@ const cel_opt cel_search_opts[] = {
              "they are those met in the architecture steps"),
     CEL_TEXT(cel_search_conf, backend, "cpu", "what computes: cpu or ref (slow and plain)"),
     CEL_BOOL(cel_search_conf, fused, true, "compute a cell in one operation"),
+    CEL_ENUM(
+        cel_search_conf, precision, CEL_PRECISION_FP32, precision_names,
+        "of the products of 3x3 convolutions in the mixed cells and of what they keep: bf16 is faster and smaller on "
+        "CPUs with AVX512-BF16, and its numbers are off by about 0.4 percent"),
     CEL_REAL(cel_search_conf, checkpoint_s, 60, 0, 1e6,
              "seconds between checkpoints inside an epoch (one is written after each epoch anyway); 0: none inside"),
     CEL_OPTS_END};
@@ -234,6 +240,8 @@ cel_status cel_settings_check(const cel_settings *settings, const cel_net_shape 
         return CEL_FAIL(CEL_CONFIG, "search.stages: %lld epochs in all, at most 100000", (long long)epochs);
     CEL_TRY(cel_select_check(&settings->select, settings->space->choices(),
                              cel_settings_ops(settings, search->n_stages - 1)));
+    if (search->precision == CEL_PRECISION_BF16 && !search->fused)
+        return CEL_FAIL(CEL_CONFIG, "search.precision: bf16 goes with search.fused: true only");
     if (settings->train.lr_min > settings->train.lr)
         return CEL_FAIL(CEL_CONFIG, "train.lr_min: %g is more than train.lr, %g", settings->train.lr_min,
                         settings->train.lr);

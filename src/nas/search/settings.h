@@ -15,6 +15,8 @@ typedef struct cel_search_stage {
     int k, ops, epochs, warmup;
 } cel_search_stage;
 
+typedef enum cel_precision { CEL_PRECISION_FP32, CEL_PRECISION_BF16 } cel_precision;
+
 typedef struct cel_search_conf {
     const char *method, *space, *backend;
     int64_t seed;
@@ -22,6 +24,7 @@ typedef struct cel_search_conf {
     int n_stages, sampled;
     int levels, order, edge_norm; /* cel_search_levels, cel_search_order, cel_search_edge_norm */
     double xi, edge_lr, edge_weight_decay;
+    int precision;
     bool validate, fused;
     double checkpoint_s;
 } cel_search_conf;

@@ -126,6 +126,7 @@ static cel_status supernet(cel_graph *g, const void *settings, const cel_net_sha
                         .n_cols = OPS,
                         .kind = {CEL_MIX_NONE, CEL_MIX_SKIP, CEL_MIX_CONV1, CEL_MIX_CONV3, CEL_MIX_POOL},
                         .straight_through = form->straight_through,
+                        .bf16 = form->bf16,
                         .bn = norm_of(s).attr},
                .fused = form->fused};
     for (int e = 0; e < EDGES; e++)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/backend/cpu/cpu.h"
+#include "engine/op/mixed_cell.h"
 
 #define LEVELS(X) X(base, true)
 #if defined(CEL_HAVE_ISA_AVX2)
@@ -97,7 +98,7 @@ static size_t pixels(const cel_value *v) { /* elements of one image */
 static size_t bytes(const cel_value *v) {
     if (v->layout != CEL_BATCH) return cel_shape_count(v->shape) * sizeof(float);
     cel_cpu_dims d = cel_cpu_dims_of(v->shape);
-    return (size_t)d.groups * d.group * sizeof(float);
+    return (size_t)d.groups * d.group * (v->dtype == CEL_BF16 ? sizeof(uint16_t) : sizeof(float));
 }
 
 /* Packing transposes 16 images by `CHUNK` elements a task, in blocks of 4 by 4. Both element types are four bytes wide
@@ -208,5 +209,24 @@ static const cel_kernel *kernel(const cel_op_def *def) {
     return cel_cpu_kernel_find(isa->kernels, isa->n_kernels, def);
 }
 
-const cel_backend cel_backend_cpu = {"cpu",  cel_cpu_isa_unavailable,   bytes, pack, unpack,
-                                     kernel, &cel_backend_cpu_inference};
+/* What the kernels of mixed cells take in bfloat16 (winograd_bf16.h). */
+static const char *refuses(const cel_graph *g, const cel_op *op) {
+    if (!cel_mixed_cell_is_bf16(op)) return NULL;
+    bool grad = op->def == &cel_op_mixed_cell_grad;
+    cel_shape x = cel_graph_shape(g, op->in[grad ? 1 : 0]);
+    int ca = x.dim[1] / ((const cel_mixed_cell_attr *)op->attr)->k;
+#if defined(CEL_HAVE_ISA_AVX512)
+    bool able = __builtin_cpu_supports("avx512bf16") && strcmp(cel_cpu_isa_active()->name, "avx512") == 0;
+#else
+    bool able = false;
+#endif
+    if (!able) return "bfloat16 needs a CPU with AVX512-BF16 (and CELLAR_ISA not below avx512): search.precision fp32";
+    if (ca < 8 || ca % 4 || x.dim[2] % 2 || x.dim[3] % 4 || x.dim[3] > 32)
+        return "bfloat16 takes 8 channels or more, in fours, through a cell's operations, images of even height, and "
+               "widths "
+               "of 4, 8 and so on up to 32 pixels: search.precision fp32";
+    return NULL;
+}
+
+const cel_backend cel_backend_cpu = {"cpu",  cel_cpu_isa_unavailable,    bytes,  pack, unpack,
+                                     kernel, &cel_backend_cpu_inference, refuses};

@@ -83,4 +83,4 @@ static const cel_kernel *kernel(const cel_op_def *def) {
 }
 
 const cel_backend cel_backend_cpu_inference = {
-    "cpu (inference)", cel_cpu_isa_unavailable, bytes, pack, unpack, kernel, NULL};
+    "cpu (inference)", cel_cpu_isa_unavailable, bytes, pack, unpack, kernel, NULL, NULL};

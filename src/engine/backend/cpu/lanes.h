@@ -29,6 +29,20 @@ static inline cel_vf cel_splat(float x) { return x - (cel_vf){0}; }
 static inline cel_vf cel_relu_v(cel_vf x) { return (cel_vf)((cel_vi)x & ~(x <= 0)); }
 /* x where y > 0, else 0. */
 static inline cel_vf cel_where_positive(cel_vf y, cel_vf x) { return (cel_vf)((cel_vi)x & (y > 0)); }
+/* bfloat16: the upper half of a float. */
+typedef uint16_t cel_vh __attribute__((vector_size(CEL_VL * 2)));
+typedef uint32_t cel_vu __attribute__((vector_size(CEL_VL * 4)));
+static inline cel_vf cel_load_bf16(const uint16_t *p) {
+    cel_vh h = *(const cel_vh *)__builtin_assume_aligned(p, sizeof(cel_vh));
+    return (cel_vf)(__builtin_convertvector(h, cel_vu) << 16);
+}
+/* Rounds to the nearest, ties to even; NaN stays NaN. Returns what was stored. */
+static inline cel_vf cel_store_bf16(uint16_t *p, cel_vf v) {
+    cel_vu u = (cel_vu)v, rounded = u + 0x7fff + (u >> 16 & 1), nan = (cel_vu)(v != v);
+    u = ((rounded & ~nan) | ((u | 0x400000) & nan)) & 0xffff0000;
+    *(cel_vh *)__builtin_assume_aligned(p, sizeof(cel_vh)) = __builtin_convertvector(u >> 16, cel_vh);
+    return (cel_vf)u;
+}
 /* Lane sum in a fixed order, in double. */
 static inline double cel_lane_sum(cel_vf v) {
     double s = 0;

@@ -18,8 +18,8 @@ typedef struct {
     float *inner[CEL_MIX_MAX_NODES], *rest[CEL_MIX_MAX_NODES],
         *y; /* inner: what `seen` reads; rest: mixed channels n_own .. */
     const float *w[CEL_MIX_MAX_CONVS];
-    float *z[CEL_MIX_MAX_CONVS]; /* NULL: 1x1 */
-    float *stats;                /* [m][2][ca] */
+    void *z[CEL_MIX_MAX_CONVS]; /* outputs, floats or bfloat16; NULL: 1x1 */
+    float *stats;               /* [m][2][ca] */
     node_sum sum;
     float *matrix, *scale, *shift; /* of `sum`: [last][ca][ca], [MAX_DIAGONAL][ca], [ca] */
     double *moments;               /* [tasks][m][ca][3], of 3x3 convolutions */
@@ -57,6 +57,7 @@ static void prepare_sum(forward *f, int dest) {
             float *scale = f->scale + s->n_diagonal * ca, weight = row_weight(q, row, CEL_MIX_SKIP);
             for (int c = 0; c < ca; c++) scale[c] = weight;
             s->diagonal[s->n_diagonal].x = f->seen[src];
+            s->diagonal[s->n_diagonal].half = NULL;
             s->diagonal[s->n_diagonal++].scale = scale;
         }
         if (row_has(q, row, CEL_MIX_POOL)) {
@@ -85,7 +86,9 @@ static void prepare_sum(forward *f, int dest) {
         } else {
             float *scale = f->scale + s->n_diagonal * ca;
             for (int c = 0; c < ca; c++) scale[c] = weight * rstd[c];
-            s->diagonal[s->n_diagonal].x = (planes){f->z[i], q->x.plane, (size_t)ca * q->x.plane};
+            s->diagonal[s->n_diagonal].x =
+                (planes){q->attr->bf16 ? NULL : f->z[i], q->x.plane, (size_t)ca * q->x.plane};
+            s->diagonal[s->n_diagonal].half = q->attr->bf16 ? f->z[i] : NULL;
             s->diagonal[s->n_diagonal++].scale = scale;
         }
     }
@@ -243,6 +246,11 @@ static void band_moments(const float *z, size_t floats, int n, int group, double
     out[2] = s2 - s1 * s1 / count;
 }
 
+/* Keeps z in bfloat16, and rounds it to what is kept. */
+static void narrow(float *z, size_t floats, uint16_t *out) {
+    for (size_t i = 0; i < floats; i += CEL_VL) cel_store(z + i, cel_store_bf16(out + i, cel_load(z + i)));
+}
+
 static void conv_task(void *ctx, int task, int worker) {
     const forward *f = ctx;
     const cell *q = &f->q;
@@ -252,14 +260,19 @@ static void conv_task(void *ctx, int task, int worker) {
     cel_stage_begin(f->clock, worker);
     for (int i = 0; i < q->m; i++) {
         if (q->conv[i].src != f->at || q->conv[i].kernel != 3 || !q->conv_on[i]) continue;
-        float *z = f->z[i] + (size_t)r.group * q->x.plane * (size_t)q->ca + r.at;
-        cel_conv_job job = conv_job(q, r.last - r.first, plane, q->x.plane, false);
-        convolve(q, &job, i, x, f->w[i], f->u, z, f->scratch + (size_t)worker * f->worker_floats);
+        size_t at = (size_t)r.group * q->x.plane * (size_t)q->ca + r.at,
+               channel = q->attr->bf16 ? r.floats : q->x.plane;
+        float *filter = f->scratch + (size_t)worker * f->worker_floats;
+        float *z = q->attr->bf16 ? filter + wino_scratch_floats(q) : (float *)f->z[i] + at;
+        cel_conv_job job = conv_job(q, r.last - r.first, plane, channel, false);
+        convolve(q, &job, i, x, f->w[i], f->u, z, filter);
+        for (int c = 0; q->attr->bf16 && c < q->ca; c++)
+            narrow(z + (size_t)c * channel, r.floats, (uint16_t *)f->z[i] + at + (size_t)c * q->x.plane);
         cel_stage_end(f->clock, worker, CEL_STAGE_CONV3, conv_flops(q, &r, 9), band_bytes(&r, 2 * q->ca));
         if (!f->batch_stats) continue;
         double *moments = f->moments + 3 * ((size_t)task * (size_t)q->m + (size_t)i) * (size_t)q->ca;
         for (int c = 0; c < q->ca; c++)
-            band_moments(z + (size_t)c * q->x.plane, r.floats, q->x.n, r.group, moments + 3 * c);
+            band_moments(z + (size_t)c * channel, r.floats, q->x.n, r.group, moments + 3 * c);
         cel_stage_end(f->clock, worker, CEL_STAGE_STATISTICS, 3.0 * q->ca * (double)r.floats, band_bytes(&r, q->ca));
     }
 }
@@ -358,7 +371,8 @@ typedef struct {
 
 /* The first three in doubles, then floats. */
 static forward_store forward_store_of(const cell *q) {
-    size_t ca = (size_t)q->ca, tasks = (size_t)q->tasks, lines = 3 * ca * q->row, filter = wino_scratch_floats(q);
+    size_t ca = (size_t)q->ca, tasks = (size_t)q->tasks, lines = 3 * ca * q->row,
+           filter = wino_scratch_floats(q) + (q->attr->bf16 ? ca * (size_t)q->band_rows * q->row : 0);
     return (forward_store){round16(3 * tasks * (size_t)q->m * ca),
                            round16(tasks * cross_count(q)),
                            round16(cross_count(q) + ca),

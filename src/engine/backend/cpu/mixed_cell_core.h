@@ -1,4 +1,3 @@
-/* NOTE from the lead to B1 (delete me): read /work/notes/to_b1.md: winograd.h must be used by the rewrite */
 /* What the mixed cell's two kernels share: the geometry of a cell and its passes over planes.
  *
  * A task is a band of rows of a group of 16 images: the same number of tasks on any number of threads, small enough for a core's own
@@ -11,7 +10,7 @@
 #ifndef CEL_ENGINE_MIXED_CELL_CORE_H
 #define CEL_ENGINE_MIXED_CELL_CORE_H
 #include "engine/backend/cpu/kernels.h"
-#include "engine/backend/cpu/winograd.h"
+#include "engine/backend/cpu/winograd_bf16.h"
 #include "engine/op/mixed_cell.h"
 
 enum {
@@ -137,14 +136,13 @@ static inline cel_conv_job conv_job(const cell *q, int rows, size_t x_ci, size_t
                           .o_px = CEL_LANES};
 }
 
-/* Floats of all convolutions' transformed weights, and of a worker's scratch for one. */
-static inline size_t wino_weight_floats(const cell *q) {
-    return wino(q) ? (size_t)q->m * cel_wino_weight_floats(q->ca, q->ca) : 0;
+/* Floats of one convolution's transformed weights (and of their pairs in bfloat16), of all, and of a worker's scratch for one. */
+static inline size_t wino_floats_of_one(const cell *q) {
+    return cel_wino_weight_floats(q->ca, q->ca) + (q->attr->bf16 ? cel_wino_weight_floats(q->ca, q->ca) / 2 : 0);
 }
+static inline size_t wino_weight_floats(const cell *q) { return wino(q) ? (size_t)q->m * wino_floats_of_one(q) : 0; }
 static inline size_t wino_scratch_floats(const cell *q) { return wino(q) ? cel_wino_scratch_floats(q->ca, q->ca) : 0; }
-static inline float *transformed(const cell *q, float *u, int i) {
-    return u + (size_t)i * cel_wino_weight_floats(q->ca, q->ca);
-}
+static inline float *transformed(const cell *q, float *u, int i) { return u + (size_t)i * wino_floats_of_one(q); }
 
 typedef struct {
     const cell *q;
@@ -159,7 +157,11 @@ static void transform_task(void *ctx, int i, int worker) {
     (void)worker;
     if (q->conv[i].kernel != 3 || !q->conv_on[i]) return;
     cel_conv_job job = conv_job(q, q->x.h, 0, 0, t->flip);
-    for (int co = 0; co < q->ca; co += CEL_TILE_Q) cel_wino_weights(&job, t->w[i], co, transformed(q, t->u, i));
+    float *u = transformed(q, t->u, i);
+    for (int co = 0; co < q->ca; co += CEL_TILE_Q) {
+        cel_wino_weights(&job, t->w[i], co, u);
+        if (q->attr->bf16) cel_wino_bf16_weights(&job, u, co, u + cel_wino_weight_floats(q->ca, q->ca));
+    }
 }
 
 static inline void transform_weights(const cell *q, cel_pool *pool, const float *const *w, bool flip, float *u) {
@@ -170,8 +172,12 @@ static inline void transform_weights(const cell *q, cel_pool *pool, const float 
 /* Convolution i; u: the transformed weights of all. */
 static inline void convolve(const cell *q, const cel_conv_job *job, int i, const float *padded, const float *w,
                             float *u, float *out, float *scratch) {
-    if (wino(q))
-        cel_wino_run(job, padded, &(cel_wino_out){transformed(q, u, i), out}, 1, scratch);
+    cel_wino_out one = {transformed(q, u, i), out};
+    if (q->attr->bf16)
+        cel_wino_bf16_run(job, padded, &(cel_wino_out){(float *)one.u + cel_wino_weight_floats(q->ca, q->ca), out}, 1,
+                          scratch);
+    else if (wino(q))
+        cel_wino_run(job, padded, &one, 1, scratch);
     else
         cel_conv_run(job, padded, w, out);
 }
@@ -227,7 +233,8 @@ typedef struct {
         bool relu;
     } full[MAX_SRC + 1];
     struct {
-        planes x;
+        planes x; /* p NULL: half instead, at the same strides */
+        const uint16_t *half;
         const float *scale; /* [ca] */
     } diagonal[MAX_DIAGONAL];
     struct {
@@ -321,12 +328,17 @@ CEL_INLINE void sum_tile(const cell *q, const node_sum *s, const sum_row *r, int
             }
         }
         for (int k = 0; k < s->n_diagonal; k++) {
-            const float *x = plane_of(&s->diagonal[k].x, r->group, c0) + at + lane, *scale = s->diagonal[k].scale + c0;
-            const size_t channel = s->diagonal[k].x.channel;
+            const float *scale = s->diagonal[k].scale + c0;
+            const planes *x = &s->diagonal[k].x;
+            const size_t from = (size_t)r->group * x->group + (size_t)c0 * x->channel + at + (size_t)lane;
+            const uint16_t *half = s->diagonal[k].half;
             CEL_UNROLL for (int c = 0; c < Q; c++) {
                 cel_vf w = cel_splat(scale[c]);
-                CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] +=
-                    w * cel_load(x + (size_t)c * channel + p * CEL_LANES);
+                const size_t i = from + (size_t)c * x->channel;
+                if (half)
+                    CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] += w * cel_load_bf16(half + i + p * CEL_LANES);
+                else
+                    CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] += w * cel_load(x->p + i + p * CEL_LANES);
             }
         }
         if (s->n_pool) {

@@ -20,7 +20,8 @@ typedef struct {
                                                                        channels that are seen and not mixed */
     const float *dy;
     float *dx; /* NULL: not wanted */
-    const float *w[CEL_MIX_MAX_CONVS], *z[CEL_MIX_MAX_CONVS];
+    const float *w[CEL_MIX_MAX_CONVS];
+    const void *z[CEL_MIX_MAX_CONVS];    /* floats or bfloat16 */
     float *dw[CEL_MIX_MAX_CONVS];        /* NULL: not wanted */
     size_t dw_at[CEL_MIX_MAX_CONVS + 1]; /* of 3x3 convolutions in a part */
     const float *stats, *cross;          /* [m][2][ca]; [last][1+ca][ca]: mean and covariance of the nodes' ReLU */
@@ -51,7 +52,7 @@ static size_t products_at(const cell *q, int src) {
 
 static size_t band_plane(const cell *q) { return (size_t)(q->band_rows + 2) * q->padded_row; }
 
-/* Of a worker: padded dz, padded max(x, 0), the data gradient, lines of pooling, a pooled plane, what Winograd's filtering needs. */
+/* Of a worker: padded dz, padded max(x, 0), the data gradient, lines of pooling, a pooled plane, what Winograd's filtering needs or what was bfloat16. */
 typedef struct {
     float *dz, *x, *dr, *lines, *pooled, *filter;
 } scratch;
@@ -65,11 +66,24 @@ static scratch scratch_of(const backward *f, int worker) {
     s.filter = s.pooled + (size_t)q->band_rows * q->row;
     return s;
 }
+/* The most 3x3 convolutions that end in one node. */
+static size_t most_convs(const cell *q) {
+    size_t most = 0;
+    for (int dest = 1; dest <= q->last; dest++) {
+        size_t n = 0;
+        for (int i = 0; i < q->m; i++) n += q->conv[i].dest == dest && q->conv[i].kernel == 3;
+        if (n > most) most = n;
+    }
+    return most;
+}
 static size_t worker_floats(const cell *q, bool want_dw3) {
     size_t data = wino_scratch_floats(q),
-           weights = want_dw3 && wino_dw(q) ? cel_wino_dw_scratch_floats(q->ca, q->ca) : 0;
+           weights = want_dw3 && (wino_dw(q) || q->attr->bf16) ? cel_wino_dw_scratch_floats(q->ca, q->ca) : 0,
+           widened = q->attr->bf16 ? most_convs(q) * (size_t)q->band_rows * q->row : 0, most = data;
+    if (weights > most) most = weights;
+    if (widened > most) most = widened;
     return (size_t)q->ca * ((want_dw3 ? 2 : 1) * band_plane(q) + (size_t)q->band_rows * q->row + 3 * q->row) +
-           (size_t)q->band_rows * q->row + round16(data > weights ? data : weights);
+           (size_t)q->band_rows * q->row + round16(most);
 }
 
 /* ---- (1) Sums of node f->at ---- */
@@ -99,6 +113,16 @@ static void pool_back(const backward *f, const band *r, int channel, const scrat
     }
 }
 
+/* A channel of the output of convolution i, in floats: where it is, or in `room`. */
+static const float *band_of_z(const backward *f, const band *r, int i, int channel, float *room) {
+    const cell *q = &f->q;
+    size_t at = (size_t)(r->group * q->ca + channel) * q->x.plane + r->at;
+    if (!q->attr->bf16) return (const float *)f->z[i] + at;
+    const uint16_t *half = (const uint16_t *)f->z[i] + at;
+    for (size_t k = 0; k < r->floats; k += CEL_VL) cel_store(room + k, cel_load_bf16(half + k));
+    return room;
+}
+
 static void take_sums(const backward *f, const band *r, double *sums, const scratch *s) {
     const cell *q = &f->q;
     int dest = f->at;
@@ -113,7 +137,8 @@ static void take_sums(const backward *f, const band *r, double *sums, const scra
             if (q->conv[i].dest != dest || q->conv[i].kernel != 3 || !q->conv_on[i]) continue;
             shift[n] = f->stats[2 * i * q->ca + b];
             to[n] = &sums[dots_at(q, i) + (size_t)b];
-            x[n++] = f->z[i] + (size_t)(r->group * q->ca + b) * q->x.plane + r->at;
+            x[n] = band_of_z(f, r, i, b, s->filter + (size_t)(n * q->band_rows) * q->row);
+            n++;
         }
         n_convs = n;
         for (int src = 0; f->want_dweights && src < dest; src++) {
@@ -310,32 +335,38 @@ static void prepare_sum(backward *f, int src) {
     if (s->n_full || source_has(q, src, 3)) s->mask = f->seen[src];
 }
 
+CEL_INLINE void dz_row(const float *d, const float *z, const uint16_t *half, const float *coef, size_t ca, size_t n,
+                       float *out, const bool bf16) {
+    cel_vf A = cel_splat(coef[0]), B = cel_splat(coef[ca]), C = cel_splat(coef[2 * ca]);
+    for (size_t p = 0; p < n; p += CEL_VL)
+        cel_store(out + p, A * cel_load(d + p) + (B * (bf16 ? cel_load_bf16(half + p) : cel_load(z + p)) + C));
+}
+
 /* dz of convolution i, padded, for the band and the rows on either side of it. */
 static void make_dz(const backward *f, int i, const band *r, float *out) {
     const cell *q = &f->q;
+    const size_t ca = (size_t)q->ca;
     bool whole = (r->group + 1) * CEL_LANES <= q->x.n;
-    for (int c = 0; c < q->ca; c++, out += f->band_plane) {
-        const float *d = plane_of(&f->mixed[q->conv[i].dest], r->group, c);
-        const float *z = f->z[i] + (size_t)(r->group * q->ca + c) * q->x.plane;
-        const float *coef = f->coef + 3 * i * q->ca + c;
-        cel_vf A = cel_splat(coef[0]), B = cel_splat(coef[q->ca]), C = cel_splat(coef[2 * q->ca]);
+    for (size_t c = 0; c < ca; c++, out += f->band_plane) {
+        const float *d = plane_of(&f->mixed[q->conv[i].dest], r->group, (int)c),
+                    *coef = f->coef + 3 * (size_t)i * ca + c;
+        const size_t z = ((size_t)r->group * ca + c) * q->x.plane;
         float *to = out;
         for (int y = r->first - 1; y <= r->last; y++, to += q->padded_row) {
             if (y < 0 || y >= q->x.h) {
                 memset(to, 0, q->padded_row * sizeof *to);
                 continue;
             }
-            const float *dr = d + (size_t)y * q->row, *zr = z + (size_t)y * q->row;
+            const size_t row = (size_t)y * q->row;
             float *at = to + CEL_LANES;
             memset(to, 0, CEL_LANES * sizeof *to);
-            if (whole) {
-                for (size_t p = 0; p < q->row; p += CEL_VL)
-                    cel_store(at + p, A * cel_load(dr + p) + (B * cel_load(zr + p) + C));
-            } else {
-                for (size_t p = 0; p < q->row; p += CEL_VL)
-                    cel_store(at + p, cel_masked(A * cel_load(dr + p) + (B * cel_load(zr + p) + C),
-                                                 cel_cpu_lane_mask(q->x.n, r->group, (int)(p % CEL_LANES))));
-            }
+            if (q->attr->bf16)
+                dz_row(d + row, NULL, (const uint16_t *)f->z[i] + z + row, coef, ca, q->row, at, true);
+            else
+                dz_row(d + row, (const float *)f->z[i] + z + row, NULL, coef, ca, q->row, at, false);
+            for (size_t p = 0; !whole && p < q->row; p += CEL_VL)
+                cel_store(at + p,
+                          cel_masked(cel_load(at + p), cel_cpu_lane_mask(q->x.n, r->group, (int)(p % CEL_LANES))));
             memset(at + q->row, 0, CEL_LANES * sizeof *to);
         }
     }
@@ -378,7 +409,9 @@ static bool conv_back(const backward *f, const band *r, int task, int worker, co
                           9};
         const float *inner = s->dz + q->padded_row + CEL_LANES;
         float *part = f->part + (size_t)task * f->dw_at[q->m] + f->dw_at[i];
-        if (wino_dw(q))
+        if (q->attr->bf16)
+            cel_wino_bf16_dw_run(&job, s->x, inner, part, s->filter);
+        else if (wino_dw(q))
             cel_wino_dw_run(&job, s->x, inner, part, s->filter);
         else
             cel_dw_run(&job, s->x, inner, part);

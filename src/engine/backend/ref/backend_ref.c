@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "engine/backend/backend.h"
+#include "engine/op/mixed_cell.h"
 
 static const char *unavailable(void) { return NULL; }
 
@@ -29,4 +30,9 @@ static const cel_kernel *kernel(const cel_op_def *def) {
     return def->ref ? &any : NULL;
 }
 
-const cel_backend cel_backend_ref = {"ref", unavailable, bytes, pack, unpack, kernel, NULL};
+static const char *refuses(const cel_graph *g, const cel_op *op) {
+    (void)g;
+    return cel_mixed_cell_is_bf16(op) ? "it computes in single precision: search.precision fp32" : NULL;
+}
+
+const cel_backend cel_backend_ref = {"ref", unavailable, bytes, pack, unpack, kernel, NULL, refuses};
