@@ -1,0 +1,196 @@
+/* The cpu backend's mixed cell where its 3x3 convolutions go through Winograd's filtering: every CPU level agrees with `ref`, bytes do
+ * not depend on the number of threads, and bfloat16 is near single precision where it runs and refused where it does not. */
+#include "support/test.h"
+
+#include <math.h>
+
+#include "engine/backend/cpu/cpu.h"
+#include "engine/exec/exec.h"
+#include "engine/nn/nn.h"
+#include "support/op_runner.h"
+
+typedef struct {
+    const char *name;
+    int n, c, h, w, k;
+    int gates_off; /* the first gates that are off */
+} shape;
+/* One image too many for a group, half a batch of a third, several bands of rows, partial channels. */
+static const shape shapes[] = {{"17 x 16 x 8 x 8", 17, 16, 8, 8, 1, 0},
+                               {"40 x 8 x 14 x 4, gates off", 40, 8, 14, 4, 1, 7},
+                               {"16 x 32 x 4 x 12, K = 2", 16, 32, 4, 12, 2, 0}};
+
+typedef struct {
+    cel_graph *g;
+    cel_val y, grads[32];
+    int n_grads;
+} net;
+
+static net build(const shape *s, bool bf16) {
+    static const char *const names[] = {"none", "skip", "conv1", "conv3", "pool"};
+    net t = {0};
+    cel_mixed_cell_attr attr = {.n_nodes = 4,
+                                .k = s->k,
+                                .n_cols = 5,
+                                .kind = {CEL_MIX_NONE, CEL_MIX_SKIP, CEL_MIX_CONV1, CEL_MIX_CONV3, CEL_MIX_POOL},
+                                .bf16 = bf16,
+                                .bn = {.eps = 1e-5f, .momentum = 0.1f}};
+    memset(attr.live, 1, sizeof attr.live);
+    test_ok(cel_graph_create(&t.g));
+    cel_val x = cel_graph_input(t.g, "x", CEL_F32, CEL_BATCH, CEL_SHAPE(s->n, s->c, s->h, s->w));
+    cel_val weights = cel_graph_input(t.g, "weights", CEL_F32, CEL_DENSE, CEL_SHAPE(6, 5));
+    t.y = cel_nn_mixed_cell(t.g, x, weights, &attr, names, true);
+    cel_val wrt[32];
+    for (int v = 0; v < t.g->n_values; v++)
+        if (t.g->value[v].role == CEL_INPUT || t.g->value[v].role == CEL_PARAM) wrt[t.n_grads++] = v;
+    cel_val dy = cel_graph_input(t.g, "dy", CEL_F32, CEL_BATCH, cel_graph_shape(t.g, t.y));
+    test_ok(cel_graph_grad_from(t.g, t.y, dy, wrt, t.n_grads, t.grads));
+    test_ok(cel_graph_seal(t.g));
+    return t;
+}
+
+static op_runner *run(const shape *s, const net *t, const cel_backend *backend, cel_pool *pool) {
+    op_runner *r;
+    test_ok(op_runner_create(t->g, backend, pool, &r));
+    test_ok(op_runner_fill(r, 5, 10));
+    for (int i = 0; i < s->gates_off; i++) r->gates[i] = 0;
+    op_runner_run(r);
+    return r;
+}
+
+/* |a - b| / |b| of one value. */
+static double distance(const op_runner *a, const op_runner *b, cel_val v) {
+    const cel_value *value = &a->g->value[v];
+    size_t n = cel_shape_count(value->shape);
+    float *x = test_calloc(n, sizeof *x), *y = test_calloc(n, sizeof *y);
+    a->backend->unpack(value, a->data[v], x, NULL);
+    b->backend->unpack(value, b->data[v], y, NULL);
+    double apart = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        apart += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+        size += (double)y[i] * (double)y[i];
+    }
+    test_free(x);
+    test_free(y);
+    return size > 0 ? sqrt(apart / size) : sqrt(apart);
+}
+
+static void check_near(const shape *s, const char *what, const net *t, const op_runner *got, const op_runner *want,
+                       double tolerance) {
+    for (int i = -1; i < t->n_grads; i++) {
+        cel_val v = i < 0 ? t->y : t->grads[i];
+        double d = distance(got, want, v);
+        if (!(d <= tolerance)) fail_msg("%s, %s: %s %d is off by %.3g", s->name, what, i < 0 ? "y" : "gradient", i, d);
+    }
+}
+
+static void test_levels_agree_with_ref(void **state) {
+    (void)state;
+    static const char *const levels[] = {"base", "avx2", "avx512"};
+    const char *before = cel_cpu_isa_active()->name;
+    cel_pool *pool;
+    test_ok(cel_pool_create(2, &pool));
+    for (size_t i = 0; i < CEL_COUNT(shapes); i++) {
+        net t = build(&shapes[i], false);
+        op_runner *want = run(&shapes[i], &t, &cel_backend_ref, pool);
+        for (size_t k = 0; k < CEL_COUNT(levels); k++) {
+            cel_status status = cel_cpu_isa_force(levels[k]);
+            if (status == CEL_UNSUPPORTED) continue;
+            test_ok(status);
+            op_runner *got = run(&shapes[i], &t, &cel_backend_cpu, pool);
+            check_near(&shapes[i], levels[k], &t, got, want, 2e-5);
+            op_runner_destroy(got);
+        }
+        op_runner_destroy(want);
+        cel_graph_destroy(t.g);
+    }
+    test_ok(cel_cpu_isa_force(before));
+    cel_pool_destroy(pool);
+}
+
+static bool has_bf16(void) {
+    net t = build(&shapes[0], true);
+    bool has = cel_backend_cpu.refuses(t.g, &t.g->op[t.g->value[t.y].op]) == NULL;
+    cel_graph_destroy(t.g);
+    return has;
+}
+
+static void test_threads_do_not_matter(void **state) {
+    (void)state;
+    static const int threads[] = {1, 2, 8};
+    for (int bf16 = 0; bf16 <= has_bf16(); bf16++)
+        for (size_t i = 0; i < CEL_COUNT(shapes); i++) {
+            net t = build(&shapes[i], bf16);
+            op_runner *first = NULL;
+            for (size_t k = 0; k < CEL_COUNT(threads); k++) {
+                cel_pool *pool;
+                test_ok(cel_pool_create(threads[k], &pool));
+                op_runner *r = run(&shapes[i], &t, &cel_backend_cpu, pool);
+                for (cel_val v = 0; first && v < t.g->n_values; v++)
+                    if (op_runner_active(r, v) && memcmp(first->data[v], r->data[v], r->bytes[v]) != 0)
+                        fail_msg("%s: value %d differs between 1 and %d threads", shapes[i].name, v, threads[k]);
+                if (!first) first = r;
+                if (first != r) op_runner_destroy(r);
+                cel_pool_destroy(pool);
+            }
+            op_runner_destroy(first);
+            cel_graph_destroy(t.g);
+        }
+}
+
+static void test_bf16_is_near(void **state) {
+    (void)state;
+    if (!has_bf16()) skip();
+    cel_pool *pool;
+    test_ok(cel_pool_create(2, &pool));
+    for (size_t i = 0; i < CEL_COUNT(shapes); i++) {
+        net exact = build(&shapes[i], false), t = build(&shapes[i], true);
+        op_runner *want = run(&shapes[i], &exact, &cel_backend_cpu, pool),
+                  *got = run(&shapes[i], &t, &cel_backend_cpu, pool);
+        assert_true(distance(got, want, t.y) > 1e-5); /* it is another precision */
+        check_near(&shapes[i], "bf16", &t, got, want, 0.03);
+        op_runner_destroy(want);
+        op_runner_destroy(got);
+        cel_graph_destroy(exact.g);
+        cel_graph_destroy(t.g);
+    }
+    cel_pool_destroy(pool);
+}
+
+static void refused(const shape *s, const cel_backend *backend, const char *why) {
+    net t = build(s, true);
+    cel_pool *pool;
+    cel_exec *exec;
+    int program;
+    test_ok(cel_pool_create(1, &pool));
+    test_ok(cel_exec_create(t.g, backend, pool, &exec));
+    test_fails(cel_exec_add_program(exec, CEL_MODE_TRAIN, &t.y, 1, &program), CEL_UNSUPPORTED, why);
+    cel_exec_destroy(exec);
+    cel_pool_destroy(pool);
+    cel_graph_destroy(t.g);
+}
+
+static void test_bf16_refused(void **state) {
+    (void)state;
+    static const shape few = {"", 16, 4, 8, 8, 1, 0}, odd = {"", 16, 8, 7, 8, 1, 0}, thin = {"", 16, 8, 8, 6, 1, 0},
+                       wide = {"", 16, 8, 2, 36, 1, 0};
+    refused(&shapes[0], &cel_backend_ref, "single precision");
+    if (!has_bf16()) {
+        refused(&shapes[0], &cel_backend_cpu, "AVX512-BF16");
+        return;
+    }
+    refused(&few, &cel_backend_cpu, "8 channels");
+    refused(&odd, &cel_backend_cpu, "even height");
+    refused(&thin, &cel_backend_cpu, "widths");
+    refused(&wide, &cel_backend_cpu, "32 pixels");
+    const char *before = cel_cpu_isa_active()->name;
+    test_ok(cel_cpu_isa_force("base"));
+    refused(&shapes[0], &cel_backend_cpu, "AVX512-BF16");
+    test_ok(cel_cpu_isa_force(before));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_levels_agree_with_ref),
+                                       cmocka_unit_test(test_threads_do_not_matter),
+                                       cmocka_unit_test(test_bf16_is_near), cmocka_unit_test(test_bf16_refused)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
