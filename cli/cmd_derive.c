@@ -2,12 +2,17 @@
 #include <inttypes.h>
 
 #include "cellar/arch.h"
+#include "cellar/run.h"
 #include "cli.h"
 
 static cel_status derive(const char *path, int epoch, bool alpha, cel_genotype *out) {
     cel_arch_space space;
     double *matrix;
     uint8_t *live;
+    if (epoch < 0 && !alpha) { /* a run that selected its cell among drawn ones has no other */
+        cel_status status = cel_run_selected(path, out);
+        if (status == CEL_OK || (status != CEL_NOTFOUND && status != CEL_IO)) return status;
+    }
     CEL_TRY(cel_choice_read(path, epoch, &space, &matrix, &live));
     const cel_topology *t = cel_topology_get(space);
     int rows = t->n_cells * t->n_edges;

@@ -261,3 +261,23 @@ out:
     cel_free(text);
     return status;
 }
+
+cel_status cel_run_selected(const char *dir, cel_genotype *out) {
+    enum { MOST = 64 << 20 };
+    char *path = cel_path_join(dir, "selection.json"), *text = NULL;
+    size_t n;
+    json_t *json = NULL;
+    cel_status status;
+    if (!path) return CEL_FAIL(CEL_NOMEM, "out of memory");
+    CEL_TRY_GOTO(status, out, cel_file_read(path, MOST, &text, &n));
+    json = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
+    const char *cell = json_string_value(json_object_get(json, "genotype"));
+    status = cell ? cel_genotype_parse(cell, out)
+                  : CEL_FAIL(CEL_FORMAT, "%s: expected an object with a genotype, found another text", path);
+    if (status != CEL_OK && cell) cel_status_prefix(status, "%s", path);
+out:
+    json_decref(json);
+    cel_free(text);
+    cel_free(path);
+    return status;
+}
