@@ -52,6 +52,12 @@ typedef struct cel_search_epoch {
         const char *dataset; /* cel_table_dataset_of; "cifar10" for images that the table does not know */
         double min, max, mean, q25, q75;
     } sampled;
+    struct {
+        int skips;           /* most skip connections in a kind of cell of the genotype */
+        bool looked;         /* a look of the collapse watch (section watch of a recipe); else what follows is 0 and NULL */
+        double eigenvalue;   /* the largest of the validation loss' Hessian by the architecture */
+        const char *warning; /* NULL: nothing to say */
+    } watch;
     const cel_choices *choices;
     const double *concentration; /* n_entries; 0 = pruned */
     const uint8_t *live;         /* n_entries */
@@ -93,7 +99,8 @@ cel_status cel_search_create(const struct cel_settings *settings, const cel_data
 void cel_search_destroy(cel_search *search);
 /* Goes to where a checkpoint was written. On failure the search can only be destroyed. */
 cel_status cel_search_restore(cel_search *search, cel_search_fill *fill, void *ctx);
-/* Runs to the end. CEL_INTERRUPTED after a stop that was asked for, CEL_DIVERGED when a loss or a gradient is not
+/* Runs to the end. CEL_INTERRUPTED after a stop that was asked for, CEL_COLLAPSED when the recipe's watch
+ * says so (after the epoch's record and checkpoint), CEL_DIVERGED when a loss or a gradient is not
  * finite (the message says where; no checkpoint is written then). May be called again after an interruption. */
 cel_status cel_search_run(cel_search *search, const cel_search_observer *observer);
 /* The genotype of the present distribution; after the end the one that was selected. */

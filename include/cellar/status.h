@@ -30,6 +30,7 @@ extern "C" {
     X(VERSION, 10, "written by another version")                                                                       \
     X(DIVERGED, 11, "the numbers diverged")                                                                            \
     X(SHAPE, 12, "shapes do not fit")                                                                                  \
+    X(COLLAPSED, 13, "the architecture collapsed")                                                                     \
     X(INTERRUPTED, 130, "interrupted")
 
 typedef enum cel_status {

@@ -83,6 +83,9 @@ static json_t *metrics_of(const cel_search_epoch *e, const char **bad) {
     put_real(m, "grad_norm", e->grad_norm, bad);
     put_real(m, "entropy", e->entropy, bad);
     json_object_set_new(m, "genotype", json_string(e->text));
+    json_object_set_new(m, "skips", json_integer(e->watch.skips));
+    if (e->watch.looked) put_real(m, "eigenvalue", e->watch.eigenvalue, bad);
+    if (e->watch.warning) json_object_set_new(m, "warning", json_string(e->watch.warning));
     if (e->n_tables) json_object_set_new(m, "table", table_of(e, bad));
     if (e->sampled.n) json_object_set_new(m, "sampled", sampled_of(e, bad));
     json_object_set_new(m, "concentration", rows_of(e, false, bad));
@@ -133,6 +136,7 @@ static bool on_step(void *ctx, const cel_search_progress *progress) {
 static cel_status on_epoch(void *ctx, const cel_search_epoch *epoch) {
     observer *o = ctx;
     CEL_TRY(write_epoch(o->dir, epoch));
+    if (epoch->watch.warning) cel_log(CEL_LOG_WARN, "epoch %d: %s", epoch->epoch, epoch->watch.warning);
     if (o->options->epoch) o->options->epoch(o->options->ctx, epoch);
     return CEL_OK;
 }
@@ -199,10 +203,10 @@ static cel_status search_on(observer *o, cel_search *search) {
     const cel_search_observer watch = {
         .ctx = o, .step = on_step, .epoch = on_epoch, .select = on_select, .save = on_save};
     cel_status status = cel_search_run(search, &watch);
-    if (status == CEL_INTERRUPTED) { /* the reason for stopping stays the message */
+    if (status == CEL_INTERRUPTED || status == CEL_COLLAPSED) { /* the reason for stopping stays the message */
         char *why = cel_strdup(cel_status_message());
         if (cel_rundir_spent(o->dir, false) != CEL_OK) cel_log(CEL_LOG_WARN, "%s", cel_status_message());
-        status = CEL_FAIL(CEL_INTERRUPTED, "%s", why ? why : "interrupted");
+        status = cel_status_fail(status, __FILE__, __LINE__, "%s", why ? why : cel_status_text(status));
         cel_free(why);
     }
     CEL_TRY(status);

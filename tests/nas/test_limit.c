@@ -114,7 +114,7 @@ static void nothing_fits(void **state) {
     test_fails(cel_limit_derive(&small, &cel_space_nb201, scores, NULL, cost, &calls, &g), CEL_CONFIG, part);
     assert_int_equal(calls, CEL_NB201_COUNT); /* each cell once */
     test_fails(cel_limit_derive(&slow, &cel_space_nb201, scores, NULL, cost, &calls, &g), CEL_CONFIG, "max_flops");
-    scores[3] = 0;
+    scores[3] = NAN;
     test_fails(cel_limit_derive(&small, &cel_space_nb201, scores, NULL, cost, &calls, &g), CEL_DIVERGED,
                "nor_conv_3x3");
 }

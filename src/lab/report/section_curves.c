@@ -265,6 +265,49 @@ static const char *rests(cel_page *page, const cel_report *r) {
     return text;
 }
 
+/* The last look's, where the watch did not look. */
+static const double *watch_series(cel_page *page, const cel_report *r) {
+    double *out = numbers(page, r), last = NAN;
+    for (int i = 0, at = 0; out && i < r->n_shown; i++) {
+        for (; at <= r->shown[i]; at++)
+            if (isfinite(r->history->record[at].eigenvalue)) last = r->history->record[at].eigenvalue;
+        out[i] = last;
+    }
+    return out;
+}
+
+static void put_warnings(cel_page *page, const cel_report *r) {
+    const cel_history *h = r->history;
+    int n = 0, last = -1;
+    for (int i = 0; i < h->n; i++)
+        if (h->record[i].warning) n++, last = i;
+    if (!n) return;
+    cel_page_put(page,
+                 "<p><strong>The collapse watch warned in %d of %d epochs</strong>, the last time in epoch %d: %s.</p>",
+                 n, h->n, last, cel_page_escape(page, h->record[last].warning));
+}
+
+/* What the collapse watch saw; nothing without one. */
+static void put_watch(cel_page *page, const cel_report *r) {
+    bool looked = false;
+    for (int i = 0; i < r->history->n; i++) looked = looked || isfinite(r->history->record[i].eigenvalue);
+    if (!looked) return;
+    cel_chart eigenvalue = cel_section_chart(
+                  page, r, "Largest eigenvalue of the validation loss’ Hessian by the architecture", NULL),
+              skips = cel_section_chart(page, r, "Skip connections in the cell", NULL);
+    eigenvalue.digits = 4;
+    skips.from_zero = true;
+    add_line(&eigenvalue, "largest eigenvalue", "plain", watch_series(page, r));
+    add_line(&skips, "skip connections", "plain", SERIES(skips));
+    eigenvalue.series[0].kind = skips.series[0].kind = CEL_SERIES_STEPS;
+    cel_page_put(page, "<section><h2>The collapse watch</h2>");
+    put_warnings(page, r);
+    cel_page_put(page, "<div class=\"two\">");
+    put_half(page, &eigenvalue, "Hessian’s largest eigenvalue");
+    put_half(page, &skips, "Skip connections");
+    cel_page_put(page, "</div></section>\n");
+}
+
 void cel_section_concentration(cel_page *page, const cel_report *r) {
     const cel_history *h = r->history;
     double low = INFINITY, high = -INFINITY;
@@ -300,4 +343,5 @@ void cel_section_concentration(cel_page *page, const cel_report *r) {
     put_half(page, &entropy, "Entropy");
     put_half(page, &arch_lr, "Architecture’s learning rate");
     cel_page_put(page, "</div></section>\n");
+    put_watch(page, r);
 }

@@ -62,14 +62,15 @@ static cell pop(queue *q) {
 
 /* Sorts each choice's live candidates by share. */
 static cel_status sort_choices(queue *q, const double *scores, const uint8_t *live) {
+    const double least = 1e-300; /* of a share that has underflowed */
     for (int c = 0; c < q->choices->n; c++) {
         const cel_choice *choice = &q->choices->choice[c];
         double sum = 0;
         for (int i = 0; i < choice->n; i++) {
             double score = scores[choice->first + i];
             if (live && !live[choice->first + i]) continue;
-            if (!(score > 0) || !isfinite(score))
-                return CEL_FAIL(CEL_DIVERGED, "edge %s: the score of %s is %g, expected a positive number",
+            if (!(score >= 0) || !isfinite(score))
+                return CEL_FAIL(CEL_DIVERGED, "edge %s: the score of %s is %g, expected a number that is not negative",
                                 choice->name, choice->candidates[i], score);
             sum += score;
             int at = q->n[c]++;
@@ -78,7 +79,8 @@ static cel_status sort_choices(queue *q, const double *scores, const uint8_t *li
             q->order[c][at] = (uint8_t)i;
         }
         if (!q->n[c]) return CEL_FAIL(CEL_CONFIG, "edge %s has no live operation", choice->name);
-        for (int k = 0; k < q->n[c]; k++) q->share[c][k] = log(scores[choice->first + q->order[c][k]] / sum);
+        for (int k = 0; k < q->n[c]; k++)
+            q->share[c][k] = log(fmax(scores[choice->first + q->order[c][k]] / fmax(sum, least), least));
     }
     return CEL_OK;
 }

@@ -19,7 +19,7 @@ static inline bool cel_limit_fits(const cel_limit *limit, const cel_arch_cost *c
 /* The cost of a cell, for cel_limit_derive. */
 typedef cel_status cel_limit_cost_fn(void *ctx, const cel_genotype *genotype, cel_arch_cost *cost);
 
-/* The genotype of the best scores (n_entries, positive where live; live may be NULL) that fits. Ties: the earlier candidate of the
+/* The genotype of the best scores (n_entries, not negative; live may be NULL) that fits. Ties: the earlier candidate of the
  * earlier choice. CEL_CONFIG when no cell fits, with what the cheapest costs; CEL_UNSUPPORTED for a space whose genotypes leave edges
  * out, and when so many cells are too expensive that the best of the rest is not to be had. */
 cel_status cel_limit_derive(const cel_limit *limit, const cel_space *space, const double *scores, const uint8_t *live,

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/loader.h"
+#include "nas/search/limit.h"
 #include "nas/search/settings.h"
 #include "nas/search/supernet.h"
 #include "train/meter.h"
@@ -44,9 +45,15 @@ struct cel_search {
     int64_t stream[2][2];       /* the loaders' next (epoch, batch) */
     cel_meter train, valid;
     double norm_sum;
+    cel_watch_past watch;
     uint8_t selected[SELECTED]; /* number of edges, then their bytes; 0: the mean's genotype */
 
     double *concentration, *sampled, *scores;
+    struct {
+        float *images; /* one batch, NULL without a watch */
+        int32_t *labels;
+    } watched;
+    char warning[CEL_WATCH_TEXT];
     double saved_at_s;
 };
 
@@ -88,6 +95,7 @@ static cel_status next_stage(cel_search *s, int stage) {
     cel_luggage *luggage;
     int keep = cel_settings_ops(s->settings, stage);
     s->stage = stage;
+    s->watch.n = 0; /* another network's Hessian */
     if (keep < cel_settings_ops(s->settings, stage - 1)) CEL_TRY(s->policy->method->prune(s->policy, keep));
     memcpy(s->built, s->policy->live, (size_t)s->policy->choices->n_entries);
     CEL_TRY(cel_supernet_pack(s->net, &luggage));
@@ -148,6 +156,21 @@ static cel_status create_policy(cel_search *s) {
     return CEL_OK;
 }
 
+/* What the collapse watch looks at, always the same. Shuffled, as images may lie in the order of their classes. */
+static cel_status keep_a_batch(cel_search *s) {
+    size_t image = (size_t)s->shape.channels * (size_t)s->shape.height * (size_t)s->shape.width;
+    cel_loader *loader;
+    cel_batch batch;
+    CEL_ALLOC(s->watched.images, image * (size_t)s->shape.batch);
+    CEL_ALLOC(s->watched.labels, (size_t)s->shape.batch);
+    CEL_TRY(open_loader(s, "watch", ARCH, CEL_ORDER_SHUFFLE, &(cel_augment){0}, &loader));
+    cel_loader_next(loader, &batch);
+    memcpy(s->watched.images, batch.images, image * (size_t)s->shape.batch * sizeof(float));
+    memcpy(s->watched.labels, batch.labels, (size_t)s->shape.batch * sizeof(int32_t));
+    cel_loader_destroy(loader);
+    return CEL_OK;
+}
+
 static cel_status create(cel_search *s, int threads) {
     const cel_settings *settings = s->settings;
     cel_dataset_info info = cel_dataset_get_info(s->data);
@@ -179,6 +202,9 @@ static cel_status create(cel_search *s, int threads) {
     CEL_ALLOC(s->sampled, (size_t)settings->search.sampled + 1);
     CEL_ALLOC(s->built, n);
     memcpy(s->built, s->policy->live, n);
+    if (settings->watch.interval) CEL_TRY(keep_a_batch(s));
+    cel_genotype start;
+    CEL_TRY(cel_search_genotype(s, &start)); /* a limit that no cell meets is told before the search, not after it */
     return make_net(s, &s->net);
 }
 
@@ -212,6 +238,8 @@ void cel_search_destroy(cel_search *s) {
     cel_free(s->scores);
     cel_free(s->sampled);
     cel_free(s->built);
+    cel_free(s->watched.images);
+    cel_free(s->watched.labels);
     cel_free(s);
 }
 
@@ -226,6 +254,9 @@ static cel_status list_fixed(cel_search *s, cel_state *state) {
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->train, 1, (int64_t[]){3}, "search.train_meter"));
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->valid, 1, (int64_t[]){3}, "search.valid_meter"));
     CEL_TRY(cel_state_add(state, CEL_STATE_F64, &s->norm_sum, 0, NULL, "search.norm_sum"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_F64, s->watch.eigenvalue, 1, (int64_t[]){CEL_WATCH_REMEMBERS},
+                          "search.eigenvalues"));
+    CEL_TRY(cel_state_add(state, CEL_STATE_I64, &s->watch.n, 0, NULL, "search.looks"));
     CEL_TRY(cel_state_add(state, CEL_STATE_U8, s->selected, 1, (int64_t[]){SELECTED}, "search.selected"));
     CEL_TRY(
         cel_state_add(state, CEL_STATE_U8, s->built, 1, (int64_t[]){s->policy->choices->n_entries}, "search.built"));
@@ -260,6 +291,7 @@ static cel_status check_position(const cel_search *s) {
             (long long)s->epoch, (long long)s->step, (long long)s->stage, s->n_epochs, (long long)epoch_steps(s),
             s->settings->search.n_stages);
     cel_genotype selected = {.n = 0};
+    if (s->watch.n < 0) return CEL_FAIL(CEL_FORMAT, "checkpoint: search.looks is %lld", (long long)s->watch.n);
     if (s->selected[0] > CEL_GENOTYPE_EDGES)
         return CEL_FAIL(CEL_FORMAT, "checkpoint: search.selected has %d edges", s->selected[0]);
     if (s->selected[0]) {
@@ -401,6 +433,20 @@ static int64_t images_since(const cel_search *s, int64_t from, bool active) {
     return passes * s->settings->train.batch;
 }
 
+static cel_status look_for_collapse(cel_search *s, bool active, cel_search_epoch *r) {
+    const cel_watch_conf *conf = &s->settings->watch;
+    r->watch.skips = cel_watch_skips(&r->genotype);
+    s->warning[0] = 0;
+    if (!conf->interval || !active || (s->epoch + 1) % conf->interval) return CEL_OK;
+    cel_rng rng = cel_rng_at((uint64_t)s->settings->search.seed, "search.watch", (uint64_t)s->epoch, 0);
+    CEL_TRY(
+        cel_watch_eigenvalue(conf, s->net, s->policy, s->watched.images, s->watched.labels, rng, &r->watch.eigenvalue));
+    cel_watch_judge(conf, &s->watch, r->watch.skips, r->entropy, r->watch.eigenvalue, s->warning);
+    r->watch.looked = true;
+    if (s->warning[0]) r->watch.warning = s->warning;
+    return CEL_OK;
+}
+
 static cel_status record(cel_search *s, const cel_search_observer *observer, int first, int64_t from, double seconds) {
     const cel_settings *settings = s->settings;
     bool active = arch_active(s, first);
@@ -428,7 +474,17 @@ static cel_status record(cel_search *s, const cel_search_observer *observer, int
     CEL_TRY(describe(s, &r));
     if (s->table) CEL_TRY(sample_band(s, &r));
     cel_policy_report(s->policy, s->concentration);
+    CEL_TRY(look_for_collapse(s, active, &r));
     return observer->epoch ? observer->epoch(observer->ctx, &r) : CEL_OK;
+}
+
+static cel_limit limit_of(const cel_search *s) {
+    return (cel_limit){s->settings->search.max_params, s->settings->search.max_flops};
+}
+
+static cel_status cost_of(void *ctx, const cel_genotype *genotype, cel_arch_cost *out) {
+    const cel_search *s = ctx;
+    return s->settings->space->cost(s->settings->space_conf, &s->shape, genotype, out);
 }
 
 cel_status cel_search_genotype(const cel_search *s, cel_genotype *out) {
@@ -436,6 +492,12 @@ cel_status cel_search_genotype(const cel_search *s, cel_genotype *out) {
         *out = (cel_genotype){.space = s->settings->space->arch, .n = s->selected[0]};
         memcpy(out->edge, s->selected + 1, (size_t)out->n * sizeof out->edge[0]);
         return CEL_OK;
+    }
+    cel_limit limit = limit_of(s);
+    if (limit.params || limit.flops) {
+        cel_policy_report(s->policy, s->scores);
+        return cel_limit_derive(&limit, s->settings->space, s->scores, s->policy->live, cost_of, (void *)(uintptr_t)s,
+                                out);
     }
     cel_policy_scores(s->policy, s->scores);
     return cel_space_derive(s->settings->space, s->scores, s->policy->live, out);
@@ -621,13 +683,32 @@ static cel_status score_candidates(cel_search *s, const cel_search_observer *obs
     return cel_select_rank(conf, selection);
 }
 
+/* Of the drawn cells only those within the limit are candidates. */
+static cel_status drop_what_exceeds(cel_search *s, cel_selection *selection) {
+    cel_limit limit = limit_of(s);
+    int n = 0;
+    for (int i = 0; i < selection->n; i++) {
+        cel_arch_cost cost;
+        CEL_TRY(cost_of(s, &selection->candidate[i].genotype, &cost));
+        if (cel_limit_fits(&limit, &cost)) selection->candidate[n++] = selection->candidate[i];
+    }
+    if (!n)
+        return CEL_FAIL(CEL_CONFIG,
+                        "none of the %d cells that were drawn is within search.max_params and search.max_flops: raise "
+                        "them, or select.samples, or take select.by: mean",
+                        selection->n);
+    selection->n = n;
+    return CEL_OK;
+}
+
 static cel_status select_cell(cel_search *s, const cel_search_observer *observer) {
     const cel_select_conf *conf = &s->settings->select;
     cel_selection selection;
     cel_search_epoch found;
     if (cel_select_is(conf, "mean") || s->selected[0]) return CEL_OK;
     CEL_TRY(cel_select_draw(conf, s->policy, s->settings->space, (uint64_t)s->settings->search.seed, &selection));
-    cel_status status = score_candidates(s, observer, &selection);
+    cel_status status = drop_what_exceeds(s, &selection);
+    if (status == CEL_OK) status = score_candidates(s, observer, &selection);
     if (status == CEL_OK) {
         const cel_genotype *best = &selection.candidate[0].genotype;
         s->selected[0] = (uint8_t)best->n;
@@ -642,8 +723,9 @@ static cel_status select_cell(cel_search *s, const cel_search_observer *observer
 }
 
 static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, bool *stop) {
-    int first, stage = cel_settings_stage(s->settings, (int)s->epoch, &first);
-    double start = cel_clock_s(), every = s->settings->search.checkpoint_s;
+    const cel_settings *settings = s->settings;
+    int first, stage = cel_settings_stage(settings, (int)s->epoch, &first);
+    double start = cel_clock_s(), every = settings->search.checkpoint_s;
     int64_t from = s->step;
     if (stage != s->stage) CEL_TRY(next_stage(s, stage));
     bool active = arch_active(s, first);
@@ -659,7 +741,7 @@ static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, 
         }
         if (every > 0 && cel_clock_s() - s->saved_at_s >= every) CEL_TRY(save(s, observer, false));
     }
-    if (s->settings->search.validate) CEL_TRY(validate(s));
+    if (settings->search.validate) CEL_TRY(validate(s));
     if (active && s->policy->method->epoch) {
         cel_at at = {.epoch = (int)s->epoch, .n_epochs = s->n_epochs, .stage = (int)s->stage};
         s->policy->method->epoch(s->policy, &at);
@@ -669,7 +751,13 @@ static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, 
     s->train = s->valid = (cel_meter){0};
     s->norm_sum = 0;
     s->epoch++;
-    return save(s, observer, true);
+    CEL_TRY(save(s, observer, true));
+    if (!s->warning[0] || settings->watch.action != CEL_WATCH_STOP) return CEL_OK;
+    return CEL_FAIL(
+        CEL_COLLAPSED,
+        "the architecture is collapsing in epoch %lld: %s; watch.action is stop; the checkpoint is written, "
+        "--resume goes on until the next look",
+        (long long)s->epoch - 1, s->warning);
 }
 
 cel_status cel_search_run(cel_search *s, const cel_search_observer *observer) {

@@ -55,7 +55,9 @@ const cel_opt cel_search_opts[] = {
         "CPUs with AVX512-BF16, and its numbers are off by about 0.4 percent"),
     CEL_REAL(cel_search_conf, checkpoint_s, 60, 0, 1e6,
              "seconds between checkpoints inside an epoch (one is written after each epoch anyway); 0: none inside"),
-    CEL_OPTS_END};
+    CEL_LONG(cel_search_conf, max_params, 0, 0, INT64_MAX,
+             "parameters that the network of the cell may have: the best cell within it is derived; 0: any number"),
+    CEL_LONG(cel_search_conf, max_flops, 0, 0, INT64_MAX, "the same of its multiply-adds"), CEL_OPTS_END};
 
 const cel_opt cel_train_opts[] = {
     CEL_INT(cel_train_conf, batch, 64, 2, 65536, "images of a half-step; an epoch ends before a smaller last batch"),
@@ -101,6 +103,7 @@ void cel_settings_sections(cel_settings *settings, cel_section sections[CEL_SETT
     sections[3] = (cel_section){"train", cel_train_opts, &settings->train};
     sections[4] = (cel_section){"data", cel_data_opts, &settings->data};
     sections[5] = (cel_section){"select", cel_select_opts, &settings->select};
+    sections[6] = (cel_section){"watch", cel_watch_opts, &settings->watch};
 }
 
 cel_status cel_settings_init(cel_settings *settings, const cel_conf *tree, const cel_section *more, size_t n_more) {

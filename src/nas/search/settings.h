@@ -6,6 +6,7 @@
 #include "data/split.h"
 #include "nas/search/policy.h"
 #include "nas/search/select.h"
+#include "nas/search/watch.h"
 #include "nas/space/space.h"
 
 enum { CEL_SEARCH_MAX_STAGES = 8 };
@@ -27,6 +28,7 @@ typedef struct cel_search_conf {
     int precision;
     bool validate, fused;
     double checkpoint_s;
+    int64_t max_params, max_flops; /* of the derived cell's network; 0: any */
 } cel_search_conf;
 typedef enum cel_search_levels { CEL_SEARCH_LEVELS_METHOD, CEL_SEARCH_BILEVEL, CEL_SEARCH_SINGLE } cel_search_levels;
 typedef enum cel_search_order { CEL_SEARCH_FIRST, CEL_SEARCH_SECOND } cel_search_order;
@@ -55,6 +57,7 @@ typedef struct cel_settings {
     cel_train_conf train;
     cel_data_conf data;
     cel_select_conf select;
+    cel_watch_conf watch;
     const cel_space *space;
     const cel_method *method;
     void *space_conf, *method_conf; /* structs of their tables; owned */
@@ -65,7 +68,7 @@ typedef struct cel_settings {
 cel_status cel_settings_init(cel_settings *settings, const cel_conf *tree, const cel_section *more, size_t n_more);
 void cel_settings_fini(cel_settings *settings);
 /* The sections of these settings, for cel_conf_dump and help. */
-enum { CEL_SETTINGS_SECTIONS = 6 };
+enum { CEL_SETTINGS_SECTIONS = 7 };
 void cel_settings_sections(cel_settings *settings, cel_section sections[CEL_SETTINGS_SECTIONS]);
 /* Do the settings go together? `shape` may be NULL while the images are not known. */
 cel_status cel_settings_check(const cel_settings *settings, const cel_net_shape *shape);
