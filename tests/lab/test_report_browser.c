@@ -1,5 +1,5 @@
-/* The report in a real browser, where there is one: at every width no two labels of a chart overlap, no label leaves its
- * chart, nothing makes the page scroll sideways; and pictures of it, in the build directory, for eyes. */
+/* The pages of a run and of a comparison in a real browser, where there is one: at every width no two labels of a chart overlap, no label
+ * leaves its chart, nothing makes the page scroll sideways; and pictures of them, in the build directory, for eyes. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "cellar/compare.h"
 #include "cellar/report.h"
 #include "support/fake_run.h"
 
@@ -23,6 +24,28 @@ static char *find_browser(void) {
     return NULL;
 }
 
+/* Searchers alone take no time; their page has every chart but the trajectories. */
+static void compare_searchers(void) {
+    static const char text[] = "title: a comparison of searchers with a rather long title, as they come\nseeds: 7\n"
+                               "datasets: [{name: cifar10, settings: {data: {source: cifar10}}}]\n"
+                               "methods:\n"
+                               "  - {name: a, label: Random search, searcher: random_search, budget: 400}\n"
+                               "  - {name: b, label: Regularised evolution, searcher: rea, budget: 400}\n"
+                               "  - {name: c, label: Local search, searcher: local_search, budget: 30}\n"
+                               "  - {name: d, label: REINFORCE, searcher: reinforce, budget: 400}\n";
+    char *file = cel_path_join(dir, "it.yaml"), *to = cel_path_join(dir, "it"), *page;
+    cel_comparison *c;
+    fake_file_write(dir, "it.yaml", text);
+    test_ok(cel_comparison_open(file, NULL, 0, &c));
+    test_ok(cel_comparison_search_all(c, &(cel_comparison_options){.dir = to}));
+    test_ok(cel_comparison_text(c, to, CEL_COMPARISON_HTML, &page));
+    fake_file_write(dir, "comparison.html", page);
+    cel_free(page);
+    cel_comparison_destroy(c);
+    cel_free(file);
+    cel_free(to);
+}
+
 static int setup(void **state) {
     (void)state;
     cel_table *table;
@@ -32,6 +55,7 @@ static int setup(void **state) {
     fake_run_write(&(fake_run){.table = table, .n_epochs = 20, .n_stages = 2, .n_done = 20}, dir);
     cel_table_close(table);
     test_ok(cel_report_write(dir, NULL));
+    compare_searchers();
     return 0;
 }
 static int teardown(void **state) {
@@ -98,9 +122,9 @@ static const char inspector[] =
     "document.title='width='+innerWidth+' texts='+texts+' overlaps='+overlaps.join(';')+' outside='+outside.join(';')+"
     "' sideways='+sideways+'.';});</script></body>";
 
-static void write_inspected(void) {
+static void write_inspected(const char *file) {
     static const char policy[] = "<meta http-equiv=\"Content-Security-Policy\"";
-    char *page = fake_file_read(dir, "report.html"), *cut = strstr(page, policy), *end = strstr(page, "</body>");
+    char *page = fake_file_read(dir, file), *cut = strstr(page, policy), *end = strstr(page, "</body>");
     assert_non_null(cut);
     assert_non_null(end);
     char *rest = strchr(cut, '>') + 1;
@@ -111,11 +135,10 @@ static void write_inspected(void) {
     cel_free(page);
 }
 
-static void labels_keep_apart(void **state) {
-    (void)state;
+static void inspect(const char *file, int least_texts) {
     static const int widths[] = {1280, 760, 400};
     need_browser();
-    write_inspected();
+    write_inspected(file);
     for (size_t i = 0; i < CEL_COUNT(widths); i++) {
         browse("inspected.html", widths[i], 1200, false, "--dump-dom");
         char *dom = fake_file_read(dir, "out"), *title = strstr(dom, "<title>width=");
@@ -125,25 +148,38 @@ static void labels_keep_apart(void **state) {
         *end = 0;
         int texts = 0;
         assert_int_equal(sscanf(strstr(title, " texts="), " texts=%d", &texts), 1);
-        if (texts < 100 || !strstr(title, " overlaps= outside= sideways=false."))
-            fail_msg("at %d: %s", widths[i], title + 7);
+        if (texts < least_texts || !strstr(title, " overlaps= outside= sideways=false."))
+            fail_msg("%s at %d: %s", file, widths[i], title + 7);
         cel_free(dom);
     }
+}
+
+static void labels_keep_apart(void **state) {
+    (void)state;
+    inspect("report.html", 100);
+}
+
+static void labels_of_a_comparison_keep_apart(void **state) {
+    (void)state;
+    inspect("comparison.html", 40);
 }
 
 static void has_its_picture_taken(void **state) {
     (void)state;
     static const struct {
-        const char *name;
+        const char *page, *name;
         int width, height;
         bool dark;
-    } shots[] = {{"report-wide-light.png", 1280, 3200, false}, {"report-narrow-dark.png", 500, 3200, true}};
+    } shots[] = {{"report.html", "report-wide-light.png", 1280, 3200, false},
+                 {"report.html", "report-narrow-dark.png", 500, 3200, true},
+                 {"comparison.html", "comparison-wide-light.png", 1280, 2600, false},
+                 {"comparison.html", "comparison-narrow-dark.png", 500, 3600, true}};
     need_browser();
     for (size_t i = 0; i < CEL_COUNT(shots); i++) {
         char *png = cel_path_join(CEL_BUILD_DIR, shots[i].name), *action = cel_asprintf("--screenshot=%s", png), *data;
         size_t n;
         unlink(png);
-        browse("report.html", shots[i].width, shots[i].height, shots[i].dark, action);
+        browse(shots[i].page, shots[i].width, shots[i].height, shots[i].dark, action);
         test_ok(cel_file_read(png, 64 << 20, &data, &n));
         assert_true(n > 50000); /* an empty page is far smaller */
         assert_memory_equal(data, "\x89PNG\r\n\x1a\n", 8);
@@ -154,6 +190,8 @@ static void has_its_picture_taken(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(labels_keep_apart), cmocka_unit_test(has_its_picture_taken)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(labels_keep_apart),
+                                       cmocka_unit_test(labels_of_a_comparison_keep_apart),
+                                       cmocka_unit_test(has_its_picture_taken)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
