@@ -105,6 +105,25 @@ static cel_val medley(cel_graph *g, cel_val x) {
     return cel_relu(g, norm(g, "n5", cel_scale(g, d, 0.5f), true, false));
 }
 
+/* As DARTS' cells are: depthwise and pointwise convolutions, drop-path, a factorised reduction, a concatenation, dropout. */
+static cel_val separable(cel_graph *g, cel_val x) {
+    cel_val a = norm(g, "n1", conv(g, "c1", x, 20, 3, 1), true, false), r = cel_relu(g, a), w[2], half[2];
+    w[0] = cel_graph_param(g, "d1", CEL_SHAPE(20, 1, 5, 5), CEL_INIT_UNIFORM);
+    w[1] = cel_graph_param(g, "d2", CEL_SHAPE(20, 1, 3, 3), CEL_INIT_UNIFORM);
+    cel_val b = cel_conv2d(g, r, w[0], (cel_conv2d_attr){.stride = 1, .pad = 2, .dilation = 1, .groups = 20});
+    b = norm(g, "n2", conv(g, "c2", b, 20, 1, 1), false, false);
+    cel_val c = norm(g, "n3", cel_conv2d(g, r, w[1], (cel_conv2d_attr){1, 2, 2, 20}), true, false);
+    cel_val rate = cel_graph_input(g, "rate", CEL_F32, CEL_DENSE, CEL_SCALAR);
+    c = cel_scale_samples(g, c, cel_drop_mask(g, rate, cel_graph_shape(g, x).dim[0]));
+    cel_val sum = cel_add(g, (cel_val[]){b, c, cel_max_pool(g, a, (cel_pool2d_attr){3, 1, 1})}, 3);
+    cel_val joined = cel_relu(g, cel_concat(g, (cel_val[]){a, sum, x}, 3)), inside = cel_crop(g, joined, 1, 1);
+    half[0] = conv(g, "f1", joined, 7, 1, 2);
+    half[1] = conv(g, "f2", cel_crop(g, cel_concat(g, (cel_val[]){inside, inside}, 2), 0, 0), 9, 1, 2);
+    half[1] = cel_crop(g, half[1], 0, 0);
+    half[0] = cel_crop(g, half[0], 0, cel_graph_shape(g, half[0]).dim[3] - cel_graph_shape(g, half[1]).dim[3]);
+    return cel_dropout(g, norm(g, "n4", cel_concat(g, half, 2), true, false), 0.3f);
+}
+
 static cel_val only_convolution(cel_graph *g, cel_val x) { return conv(g, "c", x, 3, 3, 1); }
 static cel_val nothing_folded(cel_graph *g, cel_val x) { return cel_relu(g, norm(g, "n", x, true, false)); }
 
@@ -206,6 +225,7 @@ static void folded_networks(void **state) {
     (void)state;
     check_network(medley, true);
     check_network(medley, false);
+    check_network(separable, true);
     check_network(only_convolution, false);
     check_network(nothing_folded, true);
 }
@@ -225,7 +245,10 @@ static cel_val gated(cel_graph *g, cel_val x) {
 static cel_val another_input(cel_graph *g, cel_val x) {
     return cel_scale_samples(g, x, cel_graph_input(g, "m", CEL_F32, CEL_BATCH, CEL_SHAPE(2)));
 }
-static cel_val dropped(cel_graph *g, cel_val x) { return cel_dropout(g, x, 0.5f); }
+static cel_val grouped(cel_graph *g, cel_val x) {
+    cel_val y = conv(g, "c", x, 4, 1, 1), w = cel_graph_param(g, "w", CEL_SHAPE(4, 2, 1, 1), CEL_INIT_UNIFORM);
+    return cel_conv2d(g, y, w, (cel_conv2d_attr){.stride = 1, .pad = 0, .dilation = 1, .groups = 2});
+}
 
 static void refuses(void **state) {
     (void)state;
@@ -235,7 +258,7 @@ static void refuses(void **state) {
     } cases[] = {{batch_statistics, "batch's statistics"},
                  {gated, "under a gate"},
                  {another_input, "beside the images"},
-                 {dropped, "no kernel for dropout"}};
+                 {grouped, "no kernel for conv2d"}};
     for (size_t i = 0; i < CEL_COUNT(cases); i++) {
         network net;
         cel_inference *f;

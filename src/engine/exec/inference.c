@@ -45,6 +45,14 @@ static cel_status refuse(const cel_op *op, const char *why) {
     return CEL_FAIL(CEL_UNSUPPORTED, "%s: %s cannot be made ready for inference: %s", op->scope, op->def->name, why);
 }
 
+/* Dropout and drop-path give their first input in evaluation. */
+static bool drops(const cel_graph *g, const cel_op *op) {
+    if (op->def == &cel_op_dropout) return true;
+    if (op->def != &cel_op_scale_samples) return false;
+    int mask = g->value[op->in[1]].op;
+    return mask >= 0 && g->op[mask].def == &cel_op_drop_mask;
+}
+
 static cel_status find_needed(builder *b, cel_val y) {
     const cel_graph *g = b->from;
     b->needed[y] = true;
@@ -56,7 +64,7 @@ static cel_status find_needed(builder *b, cel_val y) {
         for (int k = 0; k < op->n_out; k++) wanted |= b->needed[op->out[k]];
         if (!wanted) continue;
         if (op->gate >= 0) return refuse(op, "it is under a gate; take the network of a genotype");
-        for (int k = 0; k < op->n_in; k++) {
+        for (int k = 0; k < (drops(g, op) ? 1 : op->n_in); k++) {
             if (op->in[k] == CEL_NONE) continue;
             b->needed[op->in[k]] = true;
             b->uses[op->in[k]]++;
@@ -71,8 +79,12 @@ static const cel_op *only_user(const builder *b, cel_val v) {
     return b->uses[v] == 1 && b->user[v] >= 0 ? &b->from->op[b->user[v]] : NULL;
 }
 
-static bool foldable(const cel_op *op) {
-    return op->def == &cel_op_conv2d && ((const cel_conv2d_attr *)op->attr)->groups == 1;
+/* One group, or one for each channel. */
+static bool foldable(const builder *b, const cel_op *op) {
+    if (op->def != &cel_op_conv2d) return false;
+    int groups = ((const cel_conv2d_attr *)op->attr)->groups;
+    cel_shape w = b->from->value[op->in[1]].shape;
+    return groups == 1 || (w.dim[0] == groups && w.dim[1] == 1);
 }
 
 static bool norm_folds(const cel_op *norm) {
@@ -161,7 +173,7 @@ static bool same_pool(const cel_op *a, const cel_op *b) {
 static cel_status copy_one(builder *b, int index) {
     const cel_op *op = &b->from->op[index];
     cel_val x = op->n_in && op->in[0] != CEL_NONE ? b->to[op->in[0]] : CEL_NONE, y = op->out[0];
-    if (foldable(op)) {
+    if (foldable(b, op)) {
         const cel_op *norm = only_user(b, y), *sum;
         cel_val made = norm_folds(norm) ? norm->out[0] : y; /* what the folded form stands for */
         sum = only_user(b, made);
@@ -173,9 +185,13 @@ static cel_status copy_one(builder *b, int index) {
     }
     if (norm_folds(op) && b->from->value[op->in[0]].op >= 0) {
         const cel_op *conv = &b->from->op[b->from->value[op->in[0]].op];
-        if (foldable(conv) && only_user(b, conv->out[0]) == op) return CEL_OK; /* folded already */
+        if (foldable(b, conv) && only_user(b, conv->out[0]) == op) return CEL_OK; /* folded already */
     }
     if (op->def == &cel_op_add) return copy_sum(b, op);
+    if (drops(b->from, op)) {
+        b->to[y] = x;
+        return CEL_OK;
+    }
     if (x == CEL_NONE || (op->def != &cel_op_relu && op->def != &cel_op_avg_pool)) return copy_op(b, op);
     if (op->def == &cel_op_relu && b->relu[x] != CEL_NONE) {
         b->to[y] = b->relu[x];

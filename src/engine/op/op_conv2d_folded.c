@@ -88,6 +88,11 @@ static cel_val k3_s2_odd(cel_graph *g) { return sample(g, 2, 3, 9, 7, 18, 3, PLA
 static cel_val k3_valid(cel_graph *g) { return sample(g, 1, 4, 6, 5, 4, 3, PLAIN(1, 0), 0); }
 static cel_val k5(cel_graph *g) { return sample(g, 1, 4, 9, 8, 4, 5, PLAIN(1, 2), 1); }
 static cel_val k3_dilated(cel_graph *g) { return sample(g, 1, 17, 8, 9, 4, 3, (cel_conv2d_attr){1, 2, 2, 1}, 0); }
+static cel_val depth3(cel_graph *g) { return sample(g, 2, 19, 8, 9, 19, 3, (cel_conv2d_attr){1, 1, 1, 19}, 1); }
+static cel_val depth3_s2(cel_graph *g) { return sample(g, 1, 33, 9, 8, 33, 3, (cel_conv2d_attr){2, 1, 1, 33}, 0); }
+static cel_val depth5_dilated(cel_graph *g) {
+    return sample(g, 1, 16, 8, 12, 16, 5, (cel_conv2d_attr){1, 4, 2, 16}, 0);
+}
 static const cel_op_case cases[] = {{"k1", k1},
                                     {"k1_wide", k1_wide},
                                     {"k1_s2", k1_s2},
@@ -101,6 +106,9 @@ static const cel_op_case cases[] = {{"k1", k1},
                                     {"k3_valid", k3_valid},
                                     {"k5", k5},
                                     {"k3_dilated", k3_dilated},
+                                    {"depth3", depth3},
+                                    {"depth3_s2", depth3_s2},
+                                    {"depth5_dilated", depth5_dilated},
                                     {0}};
 
 const cel_op_def cel_op_conv2d_folded = {.name = "conv2d_folded",

@@ -1,8 +1,8 @@
-/* conv2d_folded over lanes of channels: any kernel, stride, padding and dilation; one group.
+/* conv2d_folded over lanes of channels: any kernel, stride, padding and dilation; one group, or a group for each channel.
  *
  * A tile of Q vectors of output channels by P pixels of a row stays in registers; each step multiplies Q vectors of
  * weights by one number of each pixel. Three taps side by side at stride 1 share what they read: P + 2 numbers and 3 Q
- * vectors for 3 Q P multiply-adds. */
+ * vectors for 3 Q P multiply-adds. Where each channel is a group of its own, pixels are multiplied lane by lane. */
 #include "engine/backend/cpu/inference_layout.h"
 #include "engine/op/attr.h"
 
@@ -15,7 +15,8 @@ enum { TILE_Q = 2, TILE_P = 4, LONG_P = 4 };
 typedef struct {
     const cel_kernel_args *a;
     cel_planes x, y;
-    int kh, kw, stride, pad, dilation;
+    int kh, kw, stride, pad, dilation, gi; /* gi: input channels of a group */
+    bool depthwise;
     ptrdiff_t x_row, x_plane, x_image, x_first; /* of the input as it is read, with the border that the kernel wants */
     const float *in;
     int vectors, pairs; /* of output channels; a pair is TILE_Q vectors */
@@ -29,7 +30,9 @@ static conv conv_of(cel_shape x, cel_shape w, cel_shape y, const cel_conv2d_attr
               .kw = w.dim[3],
               .stride = a->stride,
               .pad = a->pad,
-              .dilation = a->dilation};
+              .dilation = a->dilation,
+              .gi = w.dim[1],
+              .depthwise = a->groups > 1};
     c.x_row = c.x.row;
     c.x_plane = c.x.plane;
     c.x_image = c.x.image;
@@ -105,6 +108,19 @@ TILE(tile_narrow, TILE_Q, 1)
 TILE(tile_long, 1, LONG_P)
 TILE(tile_last, 1, 1)
 
+/* P pixels of a vector of channels that are groups of their own. */
+CEL_INLINE void depthwise(const conv *c, const float *x, const float *w, cel_vf bias, ptrdiff_t at, const int P) {
+    cel_vf acc[TILE_P];
+    CEL_UNROLL for (int p = 0; p < P; p++) acc[p] = bias;
+    for (int u = 0; u < c->kh; u++)
+        for (int v = 0; v < c->kw; v++, w += CEL_LANES) {
+            const float *xt = x + u * c->dilation * c->x_row + (ptrdiff_t)v * c->dilation * CEL_LANES;
+            cel_vf wv = cel_load(w);
+            CEL_UNROLL for (int p = 0; p < P; p++) acc[p] += wv * cel_load(xt + (ptrdiff_t)p * c->stride * CEL_LANES);
+        }
+    CEL_UNROLL for (int p = 0; p < P; p++) finish(c, acc[p], at + p * CEL_LANES);
+}
+
 static void conv_task(void *ctx, int task, int worker) {
     (void)worker;
     const conv *c = ctx;
@@ -116,7 +132,7 @@ static void conv_task(void *ctx, int task, int worker) {
     ptrdiff_t plane[TILE_Q];
     for (int q = 0; q < Q; q++) {
         int block = (first + q) / CEL_PARTS, lane = (first + q) % CEL_PARTS * CEL_VL;
-        w[q] = (const float *)c->a->in[1].data + (ptrdiff_t)block * c->x.c * c->kh * c->kw * CEL_LANES + lane;
+        w[q] = (const float *)c->a->in[1].data + (ptrdiff_t)block * c->gi * c->kh * c->kw * CEL_LANES + lane;
         for (int i = 0; i < CEL_VL; i++) {
             int o = block * CEL_LANES + lane + i;
             bias[q][i] = o < c->y.c ? b[o] : 0;
@@ -131,6 +147,18 @@ static void conv_task(void *ctx, int task, int worker) {
             const float *xt = x + (ptrdiff_t)(col * c->stride - c->pad) * CEL_LANES;
             ptrdiff_t at[TILE_Q];
             for (int q = 0; q < Q; q++) at[q] = plane[q] + c->y.first + row * c->y.row + col * CEL_LANES;
+            if (c->depthwise) {
+                bool all = col + TILE_P <= c->y.w;
+                for (int q = 0; q < Q; q++) {
+                    const float *xq = xt + (first + q) / CEL_PARTS * c->x_plane + (first + q) % CEL_PARTS * CEL_VL;
+                    if (all)
+                        depthwise(c, xq, w[q], bias[q], at[q], TILE_P);
+                    else
+                        depthwise(c, xq, w[q], bias[q], at[q], 1);
+                }
+                col += all ? TILE_P : 1;
+                continue;
+            }
             bool many = col + P <= c->y.w;
             if (many)
                 (Q == TILE_Q ? tile_full : tile_long)(c, xt, w, bias, at);
@@ -143,8 +171,8 @@ static void conv_task(void *ctx, int task, int worker) {
 
 static bool by_winograd(cel_shape x, cel_shape w, const cel_conv2d_attr *a) {
     int h = x.dim[2], width = x.dim[3];
-    return cel_winograd_wants(w) && a->stride == 1 && a->pad == 1 && a->dilation == 1 && h % 2 == 0 && width % 2 == 0 &&
-           h * width >= 32;
+    return cel_winograd_wants(w) && a->groups == 1 && a->stride == 1 && a->pad == 1 && a->dilation == 1 && h % 2 == 0 &&
+           width % 2 == 0 && h * width >= 32;
 }
 
 size_t CEL_ISA_FN(cel_inference_conv2d_folded_work)(const cel_graph *g, const cel_op *op, int n_threads) {
@@ -181,7 +209,7 @@ void CEL_ISA_FN(cel_inference_conv2d_folded)(const cel_kernel_args *a) {
     c.a = a;
     c.in = a->in[0].data;
     if (border > 1) widen(&c, a->in[0].data, border, a->work);
-    size_t work = (size_t)c.y.n * (size_t)c.vectors * (size_t)c.y.h * (size_t)c.y.w * (size_t)(c.x.c * c.kh * c.kw);
+    size_t work = (size_t)c.y.n * (size_t)c.vectors * (size_t)c.y.h * (size_t)c.y.w * (size_t)(c.gi * c.kh * c.kw);
     c.strips = cel_strips_of(c.y.h, c.y.n * c.pairs, work, a->pool);
     cel_pool_run(c.strips.pool, c.y.n * c.pairs * c.strips.n, conv_task, &c);
 }

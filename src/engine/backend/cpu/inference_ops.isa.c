@@ -91,6 +91,43 @@ void CEL_ISA_FN(cel_inference_batch_norm)(const cel_kernel_args *a) {
     if (a->out[0].data) run(a, norm_row);
 }
 
+/* ---- moves ---- */
+
+static void concat_row(const image_args *s, int plane, int row) {
+    int n = plane / s->y.blocks, first = plane % s->y.blocks * CEL_LANES, k = 0,
+        start = 0; /* input k begins at channel start */
+    float *y = (float *)s->a->out[0].data + row_at(&s->y, plane, row);
+    for (int lane = 0; lane < CEL_LANES;) {
+        int c = first + lane, count = CEL_LANES - lane;
+        if (c < s->y.c) {
+            while (c >= start + s->a->in[k].shape.dim[1]) start += s->a->in[k++].shape.dim[1];
+            cel_planes x = cel_planes_of(s->a->in[k].shape);
+            int at = c - start, left = x.c - at; /* lanes that follow each other on both sides */
+            if (count > left) count = left;
+            if (count > CEL_LANES - at % CEL_LANES) count = CEL_LANES - at % CEL_LANES;
+            const float *from =
+                (const float *)s->a->in[k].data + row_at(&x, n * x.blocks + at / CEL_LANES, row) + at % CEL_LANES;
+            if (count == CEL_LANES)
+                memcpy(y, from, (size_t)x.w * CEL_LANES * sizeof *y);
+            else
+                for (int i = 0; i < x.w; i++)
+                    for (int l = 0; l < count; l++) y[i * CEL_LANES + lane + l] = from[i * CEL_LANES + l];
+        } else {
+            for (int i = 0; i < s->y.w; i++) memset(y + i * CEL_LANES + lane, 0, (size_t)count * sizeof *y);
+        }
+        lane += count;
+    }
+}
+void CEL_ISA_FN(cel_inference_concat)(const cel_kernel_args *a) { run(a, concat_row); }
+
+static void crop_row(const image_args *s, int plane, int row) {
+    const cel_crop_attr *crop = s->a->op->attr;
+    memcpy((float *)s->a->out[0].data + row_at(&s->y, plane, row),
+           (const float *)s->a->in[0].data + row_at(&s->x, plane, row + crop->top) + crop->left * CEL_LANES,
+           (size_t)s->y.w * CEL_LANES * sizeof(float));
+}
+void CEL_ISA_FN(cel_inference_crop)(const cel_kernel_args *a) { run(a, crop_row); }
+
 /* ---- pooling ---- */
 
 /* Part of output o's window that lies inside `size` pixels. */
