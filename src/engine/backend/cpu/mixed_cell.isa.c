@@ -27,7 +27,7 @@ typedef struct {
     double *covariance;            /* [ca + ca*ca + ca]: mean, covariance, a row of W times it */
     float *padded;                 /* [groups][ca][h+2][w+2][16] */
     float *u;                      /* transformed weights */
-    float *scratch;                /* by worker: lines of pooling, or what Winograd's filtering needs */
+    float *scratch;                /* by worker: of sum_band, or what Winograd's filtering needs */
     size_t worker_floats;
     int at; /* the node of this phase */
     cel_stage_clock *clock;
@@ -101,6 +101,11 @@ static float *mixed_plane(const forward *f, int node, int group, int b) {
     return f->rest[node] + (size_t)(group * (q->ca - q->n_own) + b - q->n_own) * q->x.plane;
 }
 
+static float *sum_plane(const void *ctx, int group, int b) {
+    const forward *f = ctx;
+    return mixed_plane(f, f->at, group, b);
+}
+
 /* Adds the planes that channel `channel` of a node is the sum of, at the band's first pixel. */
 static int add_value(const forward *f, const band *r, int node, int channel, const float **x, int n) {
     const cell *q = &f->q;
@@ -112,20 +117,6 @@ static int add_value(const forward *f, const band *r, int node, int channel, con
         for (int src = 0; src < node; src++) n = add_value(f, r, src, shuffled_from(q, channel), x, n);
     }
     return n;
-}
-
-static void sum_node(const forward *f, const band *r, float *lines) {
-    const cell *q = &f->q;
-    sum_row row = {.group = r->group, .lines = lines};
-    for (row.y = r->first; row.y < r->last; row.y++) {
-        if (f->sum.n_pool) advance_lines(q, &f->sum, r, row.y, lines);
-        for (int c = 0; c < q->ca; c += CEL_TILE_Q) {
-            float *out[CEL_TILE_Q];
-            int n = q->ca - c < CEL_TILE_Q ? q->ca - c : CEL_TILE_Q;
-            for (int i = 0; i < n; i++) out[i] = mixed_plane(f, f->at, r->group, c + i);
-            sum_channels(q, &f->sum, &row, c, n, out);
-        }
-    }
 }
 
 static void pass_by(const forward *f, const band *r) {
@@ -197,7 +188,7 @@ static void node_task(void *ctx, int task, int worker) {
     band r = band_of(q, task);
     cel_stage_begin(f->clock, worker);
     if (f->at > 0) {
-        sum_node(f, &r, f->scratch + (size_t)worker * f->worker_floats);
+        sum_band(q, &f->sum, &r, NULL, 0, f->scratch + (size_t)worker * f->worker_floats);
         pass_by(f, &r);
         const node_sum *s = &f->sum;
         int read = (s->n_full + s->n_diagonal + s->n_pool) * q->ca, write = f->at == q->last ? q->x.c : q->ca;
@@ -258,23 +249,28 @@ static void conv_task(void *ctx, int task, int worker) {
     size_t plane = padded_plane(q);
     const float *x = f->padded + (size_t)r.group * (size_t)q->ca * plane + (size_t)r.first * q->padded_row;
     cel_stage_begin(f->clock, worker);
+    int which[CEL_MIX_MAX_CONVS], n = 0;
+    float *z[CEL_MIX_MAX_CONVS], *filter = f->scratch + (size_t)worker * f->worker_floats;
+    size_t at = (size_t)r.group * q->x.plane * (size_t)q->ca + r.at, channel = q->attr->bf16 ? r.floats : q->x.plane;
     for (int i = 0; i < q->m; i++) {
         if (q->conv[i].src != f->at || q->conv[i].kernel != 3 || !q->conv_on[i]) continue;
-        size_t at = (size_t)r.group * q->x.plane * (size_t)q->ca + r.at,
-               channel = q->attr->bf16 ? r.floats : q->x.plane;
-        float *filter = f->scratch + (size_t)worker * f->worker_floats;
-        float *z = q->attr->bf16 ? filter + wino_scratch_floats(q) : (float *)f->z[i] + at;
-        cel_conv_job job = conv_job(q, r.last - r.first, plane, channel, false);
-        convolve(q, &job, i, x, f->w[i], f->u, z, filter);
-        for (int c = 0; q->attr->bf16 && c < q->ca; c++)
-            narrow(z + (size_t)c * channel, r.floats, (uint16_t *)f->z[i] + at + (size_t)c * q->x.plane);
-        cel_stage_end(f->clock, worker, CEL_STAGE_CONV3, conv_flops(q, &r, 9), band_bytes(&r, 2 * q->ca));
-        if (!f->batch_stats) continue;
-        double *moments = f->moments + 3 * ((size_t)task * (size_t)q->m + (size_t)i) * (size_t)q->ca;
-        for (int c = 0; c < q->ca; c++)
-            band_moments(z + (size_t)c * channel, r.floats, q->x.n, r.group, moments + 3 * c);
-        cel_stage_end(f->clock, worker, CEL_STAGE_STATISTICS, 3.0 * q->ca * (double)r.floats, band_bytes(&r, q->ca));
+        z[n] = q->attr->bf16 ? filter + wino_scratch_floats(q) + (size_t)(n * q->ca) * r.floats : (float *)f->z[i] + at;
+        which[n++] = i;
     }
+    cel_conv_job job = conv_job(q, r.last - r.first, plane, channel, false);
+    convolve(q, &job, which, n, x, f->w, f->u, z, filter);
+    for (int k = 0; q->attr->bf16 && k < n; k++)
+        for (int c = 0; c < q->ca; c++)
+            narrow(z[k] + (size_t)c * channel, r.floats, (uint16_t *)f->z[which[k]] + at + (size_t)c * q->x.plane);
+    cel_stage_end(f->clock, worker, CEL_STAGE_CONV3, n * conv_flops(q, &r, 9), band_bytes(&r, (n + 1) * q->ca));
+    if (!f->batch_stats) return;
+    for (int k = 0; k < n; k++) {
+        double *moments = f->moments + 3 * ((size_t)task * (size_t)q->m + (size_t)which[k]) * (size_t)q->ca;
+        for (int c = 0; c < q->ca; c++)
+            band_moments(z[k] + (size_t)c * channel, r.floats, q->x.n, r.group, moments + 3 * c);
+    }
+    cel_stage_end(f->clock, worker, CEL_STAGE_STATISTICS, 3.0 * n * q->ca * (double)r.floats,
+                  band_bytes(&r, n * q->ca));
 }
 
 /* ---- Between the phases ---- */
@@ -371,8 +367,8 @@ typedef struct {
 
 /* The first three in doubles, then floats. */
 static forward_store forward_store_of(const cell *q) {
-    size_t ca = (size_t)q->ca, tasks = (size_t)q->tasks, lines = 3 * ca * q->row,
-           filter = wino_scratch_floats(q) + (q->attr->bf16 ? ca * (size_t)q->band_rows * q->row : 0);
+    size_t ca = (size_t)q->ca, tasks = (size_t)q->tasks, sums = sum_floats(q),
+           filter = wino_scratch_floats(q) + (q->attr->bf16 ? (size_t)q->m * ca * (size_t)q->band_rows * q->row : 0);
     return (forward_store){round16(3 * tasks * (size_t)q->m * ca),
                            round16(tasks * cross_count(q)),
                            round16(cross_count(q) + ca),
@@ -383,7 +379,7 @@ static forward_store forward_store_of(const cell *q) {
                            (size_t)q->x.groups * (ca - (size_t)q->n_own) * q->x.plane,
                            (size_t)q->x.groups * ca * padded_plane(q),
                            wino_weight_floats(q),
-                           round16(lines > filter ? lines : filter)};
+                           round16(sums > filter ? sums : filter)};
 }
 
 size_t CEL_ISA_FN(cel_cpu_mixed_cell_work)(const cel_graph *g, const cel_op *op, int n_threads) {
@@ -416,6 +412,8 @@ void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
     float *rest = f.scratch + s.worker * (size_t)cel_pool_threads(a->pool);
     fill_inverse(q, inverse);
     f.sum.inverse = inverse;
+    f.sum.out = sum_plane;
+    f.sum.ctx = &f;
 
     f.y = a->out[0].data;
     f.seen[0] = (planes){a->in[0].data, q->x.plane, q->x.group};

@@ -169,17 +169,19 @@ static inline void transform_weights(const cell *q, cel_pool *pool, const float 
     if (wino(q)) cel_pool_run(pool, q->m, transform_task, &t);
 }
 
-/* Convolution i; u: the transformed weights of all. */
-static inline void convolve(const cell *q, const cel_conv_job *job, int i, const float *padded, const float *w,
-                            float *u, float *out, float *scratch) {
-    cel_wino_out one = {transformed(q, u, i), out};
-    if (q->attr->bf16)
-        cel_wino_bf16_run(job, padded, &(cel_wino_out){(float *)one.u + cel_wino_weight_floats(q->ca, q->ca), out}, 1,
-                          scratch);
-    else if (wino(q))
-        cel_wino_run(job, padded, &one, 1, scratch);
-    else
-        cel_conv_run(job, padded, w, out);
+/* Convolutions which[0 .. n-1] of one input; w, u: the weights of all, plain and transformed. */
+static inline void convolve(const cell *q, const cel_conv_job *job, const int *which, int n, const float *padded,
+                            const float *const *w, float *u, float *const *out, float *scratch) {
+    cel_wino_out to[CEL_MIX_MAX_CONVS];
+    if (!wino(q) && !q->attr->bf16) {
+        for (int k = 0; k < n; k++) cel_conv_run(job, padded, w[which[k]], out[k]);
+        return;
+    }
+    for (int k = 0; k < n; k++) {
+        float *own = transformed(q, u, which[k]);
+        to[k] = (cel_wino_out){q->attr->bf16 ? own + cel_wino_weight_floats(q->ca, q->ca) : own, out[k]};
+    }
+    (q->attr->bf16 ? cel_wino_bf16_run : cel_wino_run)(job, padded, to, n, scratch);
 }
 
 /* ---- Planes ---- */
@@ -220,7 +222,10 @@ static inline void pad_rows(const cell *q, const planes *x, int group, int first
     }
 }
 
-/* ---- The sum of a node, or of its gradient, a row at a time ----
+/* ---- The sum of a node, or of its gradient ----
+ *
+ * Two passes over a band: the terms that need one plane, in long streams, then those that need all of them, which find the
+ * band in cache.
  *
  * out[c] = [mask[c] > 0] (shift[c] + base[c] + sum over full terms of sum over i of m[i][c] f(x[i])), f the ReLU or nothing,
  *          + sum over diagonal terms of scale[c] x[c] + the 3x3 average (or its transpose) of sum over pool terms of scale x[c]. */
@@ -245,16 +250,14 @@ typedef struct {
     const float *inverse; /* [4][w]: 1 / pixels around (x, y) inside the image, by the rows around (1 .. 3); ones */
     const float *shift;   /* [ca] or NULL */
     planes mask;          /* p NULL: none */
+    float *(*out)(const void *ctx, int group, int channel); /* the plane that a channel is written to */
+    const void *ctx;
 } node_sum;
 
-/* A row of a task. */
-typedef struct {
-    int group, y;
-    const float *base; /* this row of channel 0, NULL: none */
-    size_t base_channel;
-    float *lines; /* [3][ca][w][16] for pool terms: row y at y % 3 */
-    bool partial; /* some lanes are no images: zero there before the mask's terms */
-} sum_row;
+/* Of a worker: three lines of pooling, a pooled band, what `gather` keeps. */
+static inline size_t sum_floats(const cell *q) {
+    return (size_t)(3 + q->band_rows) * q->row + (MAX_SRC + 1) * (size_t)q->ca * CEL_TILE_P * CEL_LANES;
+}
 
 static inline int reach(int i, int n) { return 1 + (i > 0) + (i < n - 1); }
 
@@ -284,35 +287,99 @@ static inline void pool_line(const cell *q, const node_sum *s, int group, int ch
     }
 }
 
-/* The lines that row y needs and the row before it did not. */
-static inline void advance_lines(const cell *q, const node_sum *s, const band *r, int y, float *lines) {
-    for (int v = y == r->first ? y - 1 : y + 1; v <= y + 1; v++)
-        for (int c = 0; c < q->ca && v >= 0 && v < q->x.h; c++)
-            pool_line(q, s, r->group, c, v, lines + ((size_t)(v % 3) * (size_t)q->ca + (size_t)c) * q->row);
+/* The pool terms of one channel; lines: room for three. */
+static inline void pool_band(const cell *q, const node_sum *s, const band *r, int channel, float *lines, float *out) {
+    for (int y = r->first ? r->first - 1 : 0; y <= r->first && y < q->x.h; y++)
+        pool_line(q, s, r->group, channel, y, lines + (size_t)(y % 3) * q->row);
+    for (int y = r->first; y < r->last; y++, out += q->row) {
+        const float *inverse = s->inverse + (s->transposed ? 3 : reach(y, q->x.h) - 1) * q->x.w;
+        float *line = lines + (size_t)(y % 3) * q->row, *up = y > 0 ? lines + (size_t)((y - 1) % 3) * q->row : NULL,
+              *down = y < q->x.h - 1 ? lines + (size_t)((y + 1) % 3) * q->row : NULL;
+        if (down) pool_line(q, s, r->group, channel, y + 1, down);
+        for (int x = 0; x < q->x.w; x++)
+            for (int i = x * CEL_LANES; i < (x + 1) * CEL_LANES; i += CEL_VL) {
+                cel_vf v = cel_load(line + i);
+                if (up) v += cel_load(up + i);
+                if (down) v += cel_load(down + i);
+                cel_store(out + i, v * inverse[x]);
+            }
+    }
 }
 
-CEL_INLINE void sum_tile(const cell *q, const node_sum *s, const sum_row *r, int c0, int px, float *const *out,
-                         const int Q, const int P) {
-    const size_t ca = (size_t)q->ca, at = (size_t)r->y * q->row + (size_t)px * CEL_LANES;
+/* The first pass, of one channel. */
+static inline void sum_planes(const cell *q, const node_sum *s, const band *r, int c, float *scratch) {
+    const float *x[MAX_DIAGONAL + 1];
+    const uint16_t *half[MAX_DIAGONAL];
+    float scale[MAX_DIAGONAL + 1], half_scale[MAX_DIAGONAL], *out = s->out(s->ctx, r->group, c) + r->at;
+    int n = 0, n_half = 0;
+    for (int k = 0; k < s->n_diagonal; k++) {
+        const planes *from = &s->diagonal[k].x;
+        if (s->diagonal[k].half) {
+            half[n_half] = s->diagonal[k].half + (size_t)r->group * from->group + (size_t)c * from->channel + r->at;
+            half_scale[n_half++] = s->diagonal[k].scale[c];
+        } else {
+            x[n] = plane_of(from, r->group, c) + r->at;
+            scale[n++] = s->diagonal[k].scale[c];
+        }
+    }
+    if (s->n_pool) {
+        x[n] = scratch + 3 * q->row;
+        scale[n++] = 1;
+        pool_band(q, s, r, c, scratch, scratch + 3 * q->row);
+    }
+    cel_vf start = cel_splat(s->shift && !s->mask.p ? s->shift[c] : 0);
+    size_t i = 0;
+    for (; i + 4 * CEL_VL <= r->floats; i += 4 * CEL_VL) {
+        cel_vf acc[4];
+        CEL_UNROLL for (int u = 0; u < 4; u++) acc[u] = start;
+        for (int k = 0; k < n; k++)
+            CEL_UNROLL for (int u = 0; u < 4; u++) acc[u] += scale[k] * cel_load(x[k] + i + u * CEL_VL);
+        for (int k = 0; k < n_half; k++)
+            CEL_UNROLL for (int u = 0; u < 4; u++) acc[u] += half_scale[k] * cel_load_bf16(half[k] + i + u * CEL_VL);
+        CEL_UNROLL for (int u = 0; u < 4; u++) cel_store(out + i + u * CEL_VL, acc[u]);
+    }
+    for (; i < r->floats; i += CEL_VL) {
+        cel_vf acc = start;
+        for (int k = 0; k < n; k++) acc += scale[k] * cel_load(x[k] + i);
+        for (int k = 0; k < n_half; k++) acc += half_scale[k] * cel_load_bf16(half[k] + i);
+        cel_store(out + i, acc);
+    }
+}
+
+/* The full terms' inputs at n pixels, one after the other: all channels of the sum read them, and planes that lie a power of two
+ * apart would meet in one set of the cache. */
+static inline void gather(const cell *q, const node_sum *s, int group, size_t at, int n, float *to) {
+    for (int k = 0; k < s->n_full; k++)
+        for (int i = 0; i < q->ca; i++, to += CEL_TILE_P * CEL_LANES) {
+            const float *x = plane_of(&s->full[k].x, group, i) + at;
+            if (s->full[k].relu)
+                for (int l = 0; l < n * CEL_LANES; l += CEL_VL) cel_store(to + l, cel_relu_v(cel_load(x + l)));
+            else
+                for (int l = 0; l < n * CEL_LANES; l += CEL_VL) cel_store(to + l, cel_load(x + l));
+        }
+}
+
+/* The second pass, of Q channels at P pixels, `at` in their planes. */
+CEL_INLINE void sum_tile(const cell *q, const node_sum *s, int group, size_t at, int c0, const float *gathered,
+                         const float *base, size_t base_channel, const int Q, const int P) {
+    const size_t ca = (size_t)q->ca;
+    float *out[CEL_TILE_Q];
+    CEL_UNROLL for (int c = 0; c < Q; c++) out[c] = s->out(s->ctx, group, c0 + c) + at;
     for (int lane = 0; lane < CEL_LANES; lane += CEL_VL) {
         cel_vf acc[CEL_TILE_Q][CEL_TILE_P];
         CEL_UNROLL for (int c = 0; c < Q; c++) {
-            cel_vf shift = cel_splat(s->shift ? s->shift[c0 + c] : 0);
+            cel_vf shift = cel_splat(s->shift && s->mask.p ? s->shift[c0 + c] : 0);
             CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] = shift;
         }
-        if (r->base) {
-            const float *base = r->base + px * CEL_LANES + lane + (size_t)c0 * r->base_channel;
+        if (base)
             CEL_UNROLL for (int c = 0; c < Q; c++) CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] +=
-                cel_load(base + (size_t)c * r->base_channel + p * CEL_LANES);
-        }
+                cel_load(base + (size_t)(c0 + c) * base_channel + p * CEL_LANES + lane);
+        const float *x = gathered + lane;
         for (int k = 0; k < s->n_full; k++) {
-            const float *x = plane_of(&s->full[k].x, r->group, 0) + at + lane, *m = s->full[k].m + c0;
-            const size_t channel = s->full[k].x.channel;
-            const bool relu = s->full[k].relu;
-            for (int i = 0; i < q->ca; i++, x += channel, m += ca) {
+            const float *m = s->full[k].m + c0;
+            for (int i = 0; i < q->ca; i++, x += CEL_TILE_P * CEL_LANES, m += ca) {
                 cel_vf v[CEL_TILE_P];
                 CEL_UNROLL for (int p = 0; p < P; p++) v[p] = cel_load(x + p * CEL_LANES);
-                if (relu) CEL_UNROLL for (int p = 0; p < P; p++) v[p] = cel_relu_v(v[p]);
                 CEL_UNROLL for (int c = 0; c < Q; c++) {
                     cel_vf w = cel_splat(m[c]);
                     CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] += w * v[p];
@@ -320,72 +387,50 @@ CEL_INLINE void sum_tile(const cell *q, const node_sum *s, const sum_row *r, int
             }
         }
         if (s->mask.p) {
-            cel_vi exists = cel_cpu_lane_mask(q->x.n, r->group, lane);
-            CEL_UNROLL for (int c = 0; c < Q; c++) CEL_UNROLL for (int p = 0; p < P; p++) {
-                acc[c][p] = cel_where_positive(
-                    cel_load(plane_of(&s->mask, r->group, c0 + c) + at + p * CEL_LANES + lane), acc[c][p]);
-                if (r->partial) acc[c][p] = cel_masked(acc[c][p], exists);
-            }
-        }
-        for (int k = 0; k < s->n_diagonal; k++) {
-            const float *scale = s->diagonal[k].scale + c0;
-            const planes *x = &s->diagonal[k].x;
-            const size_t from = (size_t)r->group * x->group + (size_t)c0 * x->channel + at + (size_t)lane;
-            const uint16_t *half = s->diagonal[k].half;
+            cel_vi exists = cel_cpu_lane_mask(q->x.n, group, lane);
             CEL_UNROLL for (int c = 0; c < Q; c++) {
-                cel_vf w = cel_splat(scale[c]);
-                const size_t i = from + (size_t)c * x->channel;
-                if (half)
-                    CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] += w * cel_load_bf16(half + i + p * CEL_LANES);
-                else
-                    CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] += w * cel_load(x->p + i + p * CEL_LANES);
+                const float *mask = plane_of(&s->mask, group, c0 + c) + at + lane;
+                CEL_UNROLL for (int p = 0; p < P; p++) acc[c][p] =
+                    cel_masked(cel_where_positive(cel_load(mask + p * CEL_LANES), acc[c][p]), exists);
             }
         }
-        if (s->n_pool) {
-            const float *inverse = s->inverse + (s->transposed ? 3 : reach(r->y, q->x.h) - 1) * q->x.w + px;
-            CEL_UNROLL for (int c = 0; c < Q; c++) {
-                const float *line = r->lines + (size_t)(c0 + c) * q->row + px * CEL_LANES + lane;
-                const float *up = r->y > 0 ? line + (size_t)((r->y - 1) % 3) * ca * q->row : NULL;
-                const float *down = r->y < q->x.h - 1 ? line + (size_t)((r->y + 1) % 3) * ca * q->row : NULL;
-                line += (size_t)(r->y % 3) * ca * q->row;
-                CEL_UNROLL for (int p = 0; p < P; p++) {
-                    cel_vf v = cel_load(line + p * CEL_LANES);
-                    if (up) v += cel_load(up + p * CEL_LANES);
-                    if (down) v += cel_load(down + p * CEL_LANES);
-                    acc[c][p] += v * inverse[p];
-                }
-            }
+        CEL_UNROLL for (int c = 0; c < Q; c++) CEL_UNROLL for (int p = 0; p < P; p++) {
+            float *to = out[c] + p * CEL_LANES + lane;
+            cel_store(to, cel_load(to) + acc[c][p]);
         }
-        CEL_UNROLL for (int c = 0; c < Q; c++) CEL_UNROLL for (int p = 0; p < P; p++)
-            cel_store(out[c] + at + p * CEL_LANES + lane, acc[c][p]);
     }
 }
 
-static __attribute__((noinline)) void sum_tile_full(const cell *q, const node_sum *s, const sum_row *r, int c, int px,
-                                                    float *const *out) {
-    sum_tile(q, s, r, c, px, out, CEL_TILE_Q, CEL_TILE_P);
-}
-static __attribute__((noinline)) void sum_tile_narrow(const cell *q, const node_sum *s, const sum_row *r, int c, int px,
-                                                      float *const *out) {
-    sum_tile(q, s, r, c, px, out, CEL_TILE_Q, 1);
-}
-static __attribute__((noinline)) void sum_tile_wide(const cell *q, const node_sum *s, const sum_row *r, int c, int px,
-                                                    float *const *out) {
-    sum_tile(q, s, r, c, px, out, 1, CEL_TILE_P);
-}
-static __attribute__((noinline)) void sum_tile_one(const cell *q, const node_sum *s, const sum_row *r, int c, int px,
-                                                   float *const *out) {
-    sum_tile(q, s, r, c, px, out, 1, 1);
-}
+typedef void sum_tile_fn(const cell *q, const node_sum *s, int group, size_t at, int c0, const float *gathered,
+                         const float *base, size_t base_channel);
+#define SUM_TILE(name, Q, P)                                                                                           \
+    static __attribute__((noinline)) void name(const cell *q, const node_sum *s, int group, size_t at, int c0,         \
+                                               const float *gathered, const float *base, size_t base_channel) {        \
+        sum_tile(q, s, group, at, c0, gathered, base, base_channel, Q, P);                                             \
+    }
+SUM_TILE(sum_tile_full, CEL_TILE_Q, CEL_TILE_P)
+SUM_TILE(sum_tile_narrow, CEL_TILE_Q, 1)
+SUM_TILE(sum_tile_wide, 1, CEL_TILE_P)
+SUM_TILE(sum_tile_one, 1, 1)
 
-/* Channels c .. c+n-1 of a row, n at most CEL_TILE_Q; out: their planes. */
-static inline void sum_channels(const cell *q, const node_sum *s, const sum_row *r, int c, int n, float *const *out) {
-    bool many = n == CEL_TILE_Q;
-    for (int i = 0; i < (many ? 1 : n); i++) {
-        int px = 0;
-        for (; px + CEL_TILE_P <= q->x.w; px += CEL_TILE_P)
-            (many ? sum_tile_full : sum_tile_wide)(q, s, r, c + i, px, out + i);
-        for (; px < q->x.w; px++) (many ? sum_tile_narrow : sum_tile_one)(q, s, r, c + i, px, out + i);
+/* base: the band of channel 0, NULL: none; scratch: sum_floats. */
+static inline void sum_band(const cell *q, const node_sum *s, const band *r, const float *base, size_t base_channel,
+                            float *scratch) {
+    for (int c = 0; c < q->ca; c++) sum_planes(q, s, r, c, scratch);
+    if (!base && !s->n_full) return;
+    float *gathered = scratch + (size_t)(3 + q->band_rows) * q->row;
+    int pixels = (int)(r->floats / CEL_LANES);
+    for (int px = 0; px < pixels;) {
+        bool wide = px + CEL_TILE_P <= pixels;
+        size_t at = r->at + (size_t)px * CEL_LANES;
+        gather(q, s, r->group, at, wide ? CEL_TILE_P : 1, gathered);
+        for (int c = 0; c < q->ca;) {
+            bool many = c + CEL_TILE_Q <= q->ca;
+            sum_tile_fn *tile = many ? wide ? sum_tile_full : sum_tile_narrow : wide ? sum_tile_wide : sum_tile_one;
+            tile(q, s, r->group, at, c, gathered, base ? base + (size_t)px * CEL_LANES : NULL, base_channel);
+            c += many ? CEL_TILE_Q : 1;
+        }
+        px += wide ? CEL_TILE_P : 1;
     }
 }
 
@@ -397,8 +442,8 @@ enum { CROSS_A = 4, CROSS_B = 4 };
 enum { CROSS_A = 2, CROSS_B = 4 };
 #endif
 
-/* sum[i][j] = sum over floats of (f(a[i]) - a_shift[i]) (f(b[j]) - b_shift[j]), a_sum[i] of the first factor alone; f the ReLU or
- * nothing; lanes of a outside the mask count nothing. */
+/* sum[i][j] = sum over floats of (f(a[i]) - a_shift[i]) (f(b[j]) - b_shift[j]), a_sum[i] of the first factor alone; f the ReLU, or
+ * nothing and no shift; lanes of a outside the mask count nothing. */
 CEL_INLINE void cross_block(const float *const *a, const float *a_shift, bool a_relu, const cel_vi *a_mask,
                             const float *const *b, const float *b_shift, size_t floats, double sum[CROSS_A][CROSS_B],
                             double *a_sum) {
@@ -415,7 +460,10 @@ CEL_INLINE void cross_block(const float *const *a, const float *a_shift, bool a_
             if (a_mask) u[i] = cel_masked(u[i], a_mask[at / CEL_VL % CEL_PARTS]);
             if (a_sum) own[i] += u[i];
         }
-        CEL_UNROLL for (int j = 0; j < CROSS_B; j++) v[j] = cel_relu_v(cel_load(b[j] + at)) - b_shift[j];
+        CEL_UNROLL for (int j = 0; j < CROSS_B; j++) {
+            v[j] = cel_load(b[j] + at);
+            if (b_shift) v[j] = cel_relu_v(v[j]) - b_shift[j];
+        }
         CEL_UNROLL for (int i = 0; i < CROSS_A; i++) CEL_UNROLL for (int j = 0; j < CROSS_B; j++) acc[i][j] +=
             u[i] * v[j];
     }

@@ -52,18 +52,17 @@ static size_t products_at(const cell *q, int src) {
 
 static size_t band_plane(const cell *q) { return (size_t)(q->band_rows + 2) * q->padded_row; }
 
-/* Of a worker: padded dz, padded max(x, 0), the data gradient, lines of pooling, a pooled plane, what Winograd's filtering needs or what was bfloat16. */
+/* Of a worker: padded dz, padded max(x, 0), the data gradient, that of sum_band, what Winograd's filtering needs or what was bfloat16. */
 typedef struct {
-    float *dz, *x, *dr, *lines, *pooled, *filter;
+    float *dz, *x, *dr, *sum, *filter;
 } scratch;
 static scratch scratch_of(const backward *f, int worker) {
     const cell *q = &f->q;
     scratch s = {.dz = f->scratch + (size_t)worker * f->worker_floats};
     s.x = s.dz + (size_t)q->ca * f->band_plane;
     s.dr = s.x + (f->want_dw3 ? (size_t)q->ca * f->band_plane : 0);
-    s.lines = s.dr + (size_t)(q->ca * q->band_rows) * q->row;
-    s.pooled = s.lines + 3 * (size_t)q->ca * q->row;
-    s.filter = s.pooled + (size_t)q->band_rows * q->row;
+    s.sum = s.dr + (size_t)(q->ca * q->band_rows) * q->row;
+    s.filter = s.sum + sum_floats(q);
     return s;
 }
 /* The most 3x3 convolutions that end in one node. */
@@ -82,36 +81,11 @@ static size_t worker_floats(const cell *q, bool want_dw3) {
            widened = q->attr->bf16 ? most_convs(q) * (size_t)q->band_rows * q->row : 0, most = data;
     if (weights > most) most = weights;
     if (widened > most) most = widened;
-    return (size_t)q->ca * ((want_dw3 ? 2 : 1) * band_plane(q) + (size_t)q->band_rows * q->row + 3 * q->row) +
-           (size_t)q->band_rows * q->row + round16(most);
+    return (size_t)q->ca * ((want_dw3 ? 2 : 1) * band_plane(q) + (size_t)q->band_rows * q->row) + sum_floats(q) +
+           round16(most);
 }
 
 /* ---- (1) Sums of node f->at ---- */
-
-/* The transpose of the average over d: sum d pool(x) = sum pool'(d) x. */
-static void pool_back(const backward *f, const band *r, int channel, const scratch *s) {
-    const cell *q = &f->q;
-    node_sum pool = {.n_pool = 1, .transposed = true, .inverse = f->inverse};
-    pool.pool[0].x = f->mixed[f->at];
-    pool.pool[0].scale = 1;
-    for (int y = r->first - 1; y <= r->last; y++) {
-        if (y < 0 || y >= q->x.h) continue;
-        pool_line(q, &pool, r->group, channel, y, s->lines + (size_t)(y % 3) * q->row);
-        for (int at = y - 1; at <= y; at++) { /* row `at` is complete with line at + 1, or at the image's end */
-            if (at < r->first || at >= r->last || (at < y) == (at == q->x.h - 1)) continue;
-            const float *line = s->lines + (size_t)(at % 3) * q->row;
-            const float *up = at > 0 ? s->lines + (size_t)((at - 1) % 3) * q->row : NULL;
-            const float *down = at < q->x.h - 1 ? s->lines + (size_t)((at + 1) % 3) * q->row : NULL;
-            float *out = s->pooled + (size_t)(at - r->first) * q->row;
-            for (size_t i = 0; i < q->row; i += CEL_VL) {
-                cel_vf v = cel_load(line + i);
-                if (up) v += cel_load(up + i);
-                if (down) v += cel_load(down + i);
-                cel_store(out + i, v);
-            }
-        }
-    }
-}
 
 /* A channel of the output of convolution i, in floats: where it is, or in `room`. */
 static const float *band_of_z(const backward *f, const band *r, int i, int channel, float *room) {
@@ -157,30 +131,34 @@ static void take_sums(const backward *f, const band *r, double *sums, const scra
             x[n++] = plane_of(&f->seen[src], r->group, b) + r->at;
         }
         if (!n) continue;
-        pool_back(f, r, b, s);
-        dots(s->pooled, x, shift, n, r->floats, &unused, dot);
+        node_sum back = {.n_pool = 1, .transposed = true, .inverse = f->inverse}; /* sum d pool(x) = sum pool'(d) x */
+        back.pool[0].x = f->mixed[dest];
+        back.pool[0].scale = 1;
+        pool_band(q, &back, r, b, s->sum, s->sum + 3 * q->row);
+        dots(s->sum + 3 * q->row, x, shift, n, r->floats, &unused, dot);
         for (int i = 0; i < n; i++) *to[i] += dot[i];
     }
 }
 
-static void take_products(const backward *f, const band *r, int src, double *out) {
+/* max(x, 0) - mean of the band goes to `room`: every channel of d meets it. */
+static void take_products(const backward *f, const band *r, int src, float *room, double *out) {
     const cell *q = &f->q;
     const int ca = q->ca;
     const float *mean = f->batch_stats ? f->cross + (size_t)src * (size_t)(ca * (ca + 1)) : f->zero;
+    for (int c = 0; c < ca; c++) {
+        const float *x = plane_of(&f->seen[src], r->group, c) + r->at;
+        float *to = room + (size_t)c * r->floats;
+        for (size_t i = 0; i < r->floats; i += CEL_VL) cel_store(to + i, cel_relu_v(cel_load(x + i)) - mean[c]);
+    }
     for (int i0 = 0; i0 < ca; i0 += CROSS_A) {
         const float *a[CROSS_A];
         for (int i = 0; i < CROSS_A; i++)
             a[i] = plane_of(&f->mixed[f->at], r->group, i0 + i < ca ? i0 + i : ca - 1) + r->at;
         for (int j0 = 0; j0 < ca; j0 += CROSS_B) {
             const float *b[CROSS_B];
-            float shift[CROSS_B];
             double sum[CROSS_A][CROSS_B];
-            for (int j = 0; j < CROSS_B; j++) {
-                int c = j0 + j < ca ? j0 + j : ca - 1;
-                b[j] = plane_of(&f->seen[src], r->group, c) + r->at;
-                shift[j] = mean[c];
-            }
-            cross_block(a, NULL, false, NULL, b, shift, r->floats, sum, NULL);
+            for (int j = 0; j < CROSS_B; j++) b[j] = room + (size_t)(j0 + j < ca ? j0 + j : ca - 1) * r->floats;
+            cross_block(a, NULL, false, NULL, b, NULL, r->floats, sum, NULL);
             for (int i = 0; i < CROSS_A && i0 + i < ca; i++)
                 for (int j = 0; j < CROSS_B && j0 + j < ca; j++) out[(i0 + i) * ca + j0 + j] = sum[i][j];
         }
@@ -199,7 +177,7 @@ static void sums_task(void *ctx, int task, int worker) {
     double products = 0;
     for (int src = 0; src < f->at; src++)
         if (row_has(q, row_of(src, f->at), CEL_MIX_CONV1)) {
-            take_products(f, &r, src, sums + products_at(q, src));
+            take_products(f, &r, src, s.dr, sums + products_at(q, src));
             products += 2.0 * q->ca * q->ca * (double)r.floats;
             read += q->ca;
         }
@@ -304,11 +282,20 @@ static void settle_task(void *ctx, int src, int worker) {
 
 /* ---- (2) The gradient of node f->at ---- */
 
+/* Where the gradient of a channel that candidates see is written. */
+static float *gradient_plane(const void *ctx, int group, int channel) {
+    const backward *f = ctx;
+    const cell *q = &f->q;
+    if (f->at == 0) return f->dx + (size_t)group * q->x.group + (size_t)channel * q->x.plane;
+    if (channel % q->k == 0) return f->d_mixed[f->at] + (size_t)(group * q->ca + channel / q->k) * q->x.plane;
+    return f->d_other[f->at] + (size_t)(group * q->ca + channel) * q->x.plane;
+}
+
 static void prepare_sum(backward *f, int src) {
     const cell *q = &f->q;
     const size_t ca = (size_t)q->ca;
     node_sum *s = &f->sum;
-    *s = (node_sum){.transposed = true, .inverse = f->inverse};
+    *s = (node_sum){.transposed = true, .inverse = f->inverse, .out = gradient_plane, .ctx = f};
     for (int dest = src + 1; dest <= q->last; dest++) {
         int row = row_of(src, dest);
         if (row_has(q, row, CEL_MIX_CONV1)) {
@@ -384,7 +371,7 @@ static bool conv_back(const backward *f, const band *r, int task, int worker, co
         if (wanted) {
             cel_conv_job job = conv_job(q, rows, f->band_plane, r->floats, true);
             job.accumulate = any;
-            convolve(q, &job, i, s->dz, f->w[i], f->u, s->dr, s->filter);
+            convolve(q, &job, &i, 1, s->dz, f->w, f->u, &s->dr, s->filter);
             any = true;
             cel_stage_end(f->clock, worker, CEL_STAGE_DATA3, conv_flops(q, r, 9), band_bytes(r, 2 * q->ca));
         }
@@ -459,26 +446,7 @@ static void gradient_task(void *ctx, int task, int worker) {
     cel_stage_begin(f->clock, worker);
     bool any = conv_back(f, &r, task, worker, &s);
     if (f->at == 0 && !f->dx) return;
-    sum_row row = {
-        .group = r.group, .base_channel = r.floats, .lines = s.lines, .partial = (r.group + 1) * CEL_LANES > q->x.n};
-    for (row.y = r.first; row.y < r.last; row.y++) {
-        if (any) row.base = s.dr + (size_t)(row.y - r.first) * q->row;
-        if (f->sum.n_pool) advance_lines(q, &f->sum, &r, row.y, s.lines);
-        for (int c = 0; c < q->ca; c += CEL_TILE_Q) {
-            float *out[CEL_TILE_Q];
-            int n = q->ca - c < CEL_TILE_Q ? q->ca - c : CEL_TILE_Q;
-            for (int i = 0; i < n; i++) {
-                int channel = c + i;
-                if (f->at == 0)
-                    out[i] = f->dx + (size_t)r.group * q->x.group + (size_t)channel * q->x.plane;
-                else if (channel % q->k == 0)
-                    out[i] = f->d_mixed[f->at] + (size_t)(r.group * q->ca + channel / q->k) * q->x.plane;
-                else
-                    out[i] = f->d_other[f->at] + (size_t)(r.group * q->ca + channel) * q->x.plane;
-            }
-            sum_channels(q, &f->sum, &row, c, n, out);
-        }
-    }
+    sum_band(q, &f->sum, &r, any ? s.dr : NULL, r.floats, s.sum);
     pass_back(f, &r);
     const node_sum *n = &f->sum;
     int read = (n->n_full + n->n_diagonal + n->n_pool + any) * q->ca, write = f->at ? q->ca : q->x.c;
