@@ -27,7 +27,7 @@ typedef struct {
     double *covariance;            /* [ca + ca*ca + ca]: mean, covariance, a row of W times it */
     float *padded;                 /* [groups][ca][h+2][w+2][16] */
     float *u;                      /* transformed weights */
-    float *scratch;                /* by worker: of sum_band, or what Winograd's filtering needs */
+    float *scratch;                /* by worker: of sum_band, of take_moments, or what Winograd's filtering needs */
     size_t worker_floats;
     int at; /* the node of this phase */
     cel_stage_clock *clock;
@@ -141,34 +141,33 @@ static void pad_node(const forward *f, const band *r) {
              f->padded + (size_t)r->group * (size_t)q->ca * plane + (size_t)(first + 1) * q->padded_row, plane);
 }
 
-/* Mean and products of deviations of the ReLU, about one of its values, so that a large mean costs no digits. */
-static void take_moments(const forward *f, const band *r, double *out) {
+/* Mean and products of deviations of the ReLU, about one of its values, so that a large mean costs no digits; what deviates goes to
+ * `room`. */
+static void take_moments(const forward *f, const band *r, float *room, double *out) {
     const cell *q = &f->q;
     const int ca = q->ca;
     const planes *x = &f->seen[f->at];
     double *mean = out, *product = out + ca;
-    cel_vi mask[CEL_PARTS];
-    for (int v = 0; v < CEL_PARTS; v++) mask[v] = cel_cpu_lane_mask(q->x.n, r->group, v * CEL_VL);
-    bool partial = (r->group + 1) * CEL_LANES > q->x.n;
-    int lanes = partial ? q->x.n - r->group * CEL_LANES : CEL_LANES;
+    int lanes = q->x.n - r->group * CEL_LANES < CEL_LANES ? q->x.n - r->group * CEL_LANES : CEL_LANES;
     double count = (double)lanes * (double)(r->floats / CEL_LANES);
+    for (int c = 0; c < ca; c++) {
+        const float *from = plane_of(x, r->group, c) + r->at;
+        float *to = room + (size_t)c * r->floats, shift = from[0] <= 0 ? 0 : from[0];
+        for (size_t i = 0; i < r->floats; i += CEL_VL) {
+            cel_vf v = cel_relu_v(cel_load(from + i)) - shift;
+            if (lanes < CEL_LANES) v = cel_masked(v, cel_cpu_lane_mask(q->x.n, r->group, (int)(i % CEL_LANES)));
+            cel_store(to + i, v);
+        }
+    }
     for (int i0 = 0; i0 < ca; i0 += CROSS_A) {
         const float *a[CROSS_A];
-        float a_shift[CROSS_A];
         double a_sum[CROSS_A] = {0};
-        for (int i = 0; i < CROSS_A; i++) {
-            a[i] = plane_of(x, r->group, i0 + i < ca ? i0 + i : ca - 1) + r->at;
-            a_shift[i] = a[i][0] <= 0 ? 0 : a[i][0];
-        }
+        for (int i = 0; i < CROSS_A; i++) a[i] = room + (size_t)(i0 + i < ca ? i0 + i : ca - 1) * r->floats;
         for (int j0 = i0 / CROSS_B * CROSS_B; j0 < ca; j0 += CROSS_B) {
             const float *b[CROSS_B];
-            float b_shift[CROSS_B];
             double sum[CROSS_A][CROSS_B];
-            for (int j = 0; j < CROSS_B; j++) {
-                b[j] = plane_of(x, r->group, j0 + j < ca ? j0 + j : ca - 1) + r->at;
-                b_shift[j] = b[j][0] <= 0 ? 0 : b[j][0];
-            }
-            cross_block(a, a_shift, true, partial ? mask : NULL, b, b_shift, r->floats, sum, a_sum);
+            for (int j = 0; j < CROSS_B; j++) b[j] = room + (size_t)(j0 + j < ca ? j0 + j : ca - 1) * r->floats;
+            cross_block(a, b, r->floats, sum, a_sum);
             for (int i = 0; i < CROSS_A && i0 + i < ca; i++)
                 for (int j = 0; j < CROSS_B && j0 + j < ca; j++) product[(i0 + i) * ca + j0 + j] = sum[i][j];
         }
@@ -202,7 +201,7 @@ static void node_task(void *ctx, int task, int worker) {
         cel_stage_end(f->clock, worker, CEL_STAGE_PAD, 0, band_bytes(&r, 2 * q->ca));
     }
     if (f->batch_stats && source_has(q, f->at, 1)) {
-        take_moments(f, &r, f->cross + (size_t)task * cross_count(q));
+        take_moments(f, &r, f->scratch + (size_t)worker * f->worker_floats, f->cross + (size_t)task * cross_count(q));
         cel_stage_end(f->clock, worker, CEL_STAGE_STATISTICS, (double)q->ca * q->ca * (double)r.floats,
                       band_bytes(&r, q->ca));
     }
@@ -369,6 +368,8 @@ typedef struct {
 static forward_store forward_store_of(const cell *q) {
     size_t ca = (size_t)q->ca, tasks = (size_t)q->tasks, sums = sum_floats(q),
            filter = wino_scratch_floats(q) + (q->attr->bf16 ? (size_t)q->m * ca * (size_t)q->band_rows * q->row : 0);
+    size_t moments = ca * (size_t)q->band_rows * q->row, most = sums > filter ? sums : filter;
+    if (moments > most) most = moments;
     return (forward_store){round16(3 * tasks * (size_t)q->m * ca),
                            round16(tasks * cross_count(q)),
                            round16(cross_count(q) + ca),
@@ -379,7 +380,7 @@ static forward_store forward_store_of(const cell *q) {
                            (size_t)q->x.groups * (ca - (size_t)q->n_own) * q->x.plane,
                            (size_t)q->x.groups * ca * padded_plane(q),
                            wino_weight_floats(q),
-                           round16(sums > filter ? sums : filter)};
+                           round16(most)};
 }
 
 size_t CEL_ISA_FN(cel_cpu_mixed_cell_work)(const cel_graph *g, const cel_op *op, int n_threads) {

@@ -17,7 +17,7 @@ enum {
     MAX_SRC = CEL_MIX_MAX_NODES - 1,
     MAX_TERMS = 1 << (CEL_MIX_MAX_NODES - 2), /* planes that a channel which passes by adds up */
     MAX_DIAGONAL = CEL_MIX_MAX_CONVS + MAX_SRC,
-    LEAST_ROWS = 4, /* of a band */
+    LEAST_ROWS = 8, /* of a band */
     MOST_BANDS = 4
 };
 
@@ -442,10 +442,8 @@ enum { CROSS_A = 4, CROSS_B = 4 };
 enum { CROSS_A = 2, CROSS_B = 4 };
 #endif
 
-/* sum[i][j] = sum over floats of (f(a[i]) - a_shift[i]) (f(b[j]) - b_shift[j]), a_sum[i] of the first factor alone; f the ReLU, or
- * nothing and no shift; lanes of a outside the mask count nothing. */
-CEL_INLINE void cross_block(const float *const *a, const float *a_shift, bool a_relu, const cel_vi *a_mask,
-                            const float *const *b, const float *b_shift, size_t floats, double sum[CROSS_A][CROSS_B],
+/* sum[i][j] = sum of a[i] b[j], a_sum[i] of a[i] alone (NULL: not wanted). */
+CEL_INLINE void cross_block(const float *const *a, const float *const *b, size_t floats, double sum[CROSS_A][CROSS_B],
                             double *a_sum) {
     cel_vf acc[CROSS_A][CROSS_B], own[CROSS_A];
     CEL_UNROLL for (int i = 0; i < CROSS_A; i++) {
@@ -456,14 +454,9 @@ CEL_INLINE void cross_block(const float *const *a, const float *a_shift, bool a_
         cel_vf u[CROSS_A], v[CROSS_B];
         CEL_UNROLL for (int i = 0; i < CROSS_A; i++) {
             u[i] = cel_load(a[i] + at);
-            if (a_relu) u[i] = cel_relu_v(u[i]) - a_shift[i];
-            if (a_mask) u[i] = cel_masked(u[i], a_mask[at / CEL_VL % CEL_PARTS]);
             if (a_sum) own[i] += u[i];
         }
-        CEL_UNROLL for (int j = 0; j < CROSS_B; j++) {
-            v[j] = cel_load(b[j] + at);
-            if (b_shift) v[j] = cel_relu_v(v[j]) - b_shift[j];
-        }
+        CEL_UNROLL for (int j = 0; j < CROSS_B; j++) v[j] = cel_load(b[j] + at);
         CEL_UNROLL for (int i = 0; i < CROSS_A; i++) CEL_UNROLL for (int j = 0; j < CROSS_B; j++) acc[i][j] +=
             u[i] * v[j];
     }

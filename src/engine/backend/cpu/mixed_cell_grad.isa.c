@@ -158,7 +158,7 @@ static void take_products(const backward *f, const band *r, int src, float *room
             const float *b[CROSS_B];
             double sum[CROSS_A][CROSS_B];
             for (int j = 0; j < CROSS_B; j++) b[j] = room + (size_t)(j0 + j < ca ? j0 + j : ca - 1) * r->floats;
-            cross_block(a, NULL, false, NULL, b, NULL, r->floats, sum, NULL);
+            cross_block(a, b, r->floats, sum, NULL);
             for (int i = 0; i < CROSS_A && i0 + i < ca; i++)
                 for (int j = 0; j < CROSS_B && j0 + j < ca; j++) out[(i0 + i) * ca + j0 + j] = sum[i][j];
         }
