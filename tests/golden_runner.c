@@ -1,6 +1,7 @@
-/* golden_runner [--backend NAME] DIR|FILE...: checks every golden file it knows on every backend, a line a file with the largest error
- * in units of the tolerance; files of kinds it does not know are named as unknown. Each check runs in a process of its own, so that
- * a crash is one failure. Ends in "N passed, N failed"; exit status 1 if one failed, 2 for wrong use. */
+/* golden_runner [--backend NAME | --level NAME] DIR|FILE...: checks every golden file it knows on every backend, or on one, or on
+ * the cpu backend at one CPU level, a line a file with the largest error in units of the tolerance; files of kinds it does not know are
+ * named as unknown. Each check runs in a process of its own, so that a crash is one failure. Ends in "N passed, N failed"; exit
+ * status 1 if one failed, 2 for wrong use, 77 where the machine lacks the level. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <sys/stat.h>
@@ -8,9 +9,11 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "engine/backend/cpu/cpu.h"
 #include "support/golden_check.h"
 #include "support/golden_net.h"
 
+enum { SKIPPED = 77 }; /* for ctest */
 static int passed, failed, unknown;
 
 /* The child's test: its result goes through a pipe. */
@@ -95,9 +98,17 @@ int main(int argc, char **argv) {
     if (argc > 2 && !strcmp(argv[1], "--backend")) {
         golden_only_backend = argv[2];
         first = 3;
+    } else if (argc > 2 && !strcmp(argv[1], "--level")) {
+        cel_status status = cel_cpu_isa_force(argv[2]);
+        if (status != CEL_OK) {
+            fprintf(stderr, "golden_runner: %s\n", cel_status_message());
+            return status == CEL_UNSUPPORTED ? SKIPPED : 2;
+        }
+        golden_only_backend = "cpu";
+        first = 3;
     }
     if (first >= argc) {
-        fprintf(stderr, "usage: golden_runner [--backend NAME] DIR|FILE...\n");
+        fprintf(stderr, "usage: golden_runner [--backend NAME | --level NAME] DIR|FILE...\n");
         return 2;
     }
     for (int i = first; i < argc; i++) {
