@@ -41,11 +41,30 @@ void cel_probe_close(cel_probe *p) {
 
 /* ---- building ---- */
 
+/* What leaves a node that nothing leads to is zero at the start, where batch norm shifts by nothing, and has no gradient: `none` instead says the
+ * same and costs nothing. Only the signs of its ReLUs' inputs would be missed. */
+static void drop_empty(cel_genotype *g) {
+    const cel_topology *t = cel_topology_get(g->space);
+    int none = 0;
+    while (none < t->n_ops && strcmp(t->op_names[none], "none") != 0) none++;
+    if (none == t->n_ops) return;
+    for (int node = t->n_inputs; node < t->n_nodes; node++)
+        for (int cell = 0; cell < t->n_cells; cell++) {
+            bool fed = false;
+            for (int i = 0; i < g->n; i++)
+                fed |= g->edge[i].cell == cell && g->edge[i].to == node && g->edge[i].op != none;
+            for (int i = 0; i < g->n && !fed; i++)
+                if (g->edge[i].cell == cell && g->edge[i].from == node) g->edge[i].op = (uint8_t)none;
+        }
+}
+
 static cel_status build_net(cel_probe *p) {
     const cel_probe_conf *c = p->conf;
     CEL_TRY(cel_graph_create(&p->graph));
     if (c->build) return c->build(c->ctx, p->graph, &c->shape, p->genotype, &p->net);
-    return c->space->discrete(p->graph, c->space_conf, &c->shape, p->genotype, &p->net);
+    cel_genotype g = *p->genotype;
+    if (!c->fill && !(p->reads & (CEL_READ_CODES | CEL_READ_REGIONS))) drop_empty(&g);
+    return c->space->discrete(p->graph, c->space_conf, &c->shape, &g, &p->net);
 }
 
 /* A layer's output: a bias that nothing else comes before is part of it. */
