@@ -58,7 +58,8 @@ typedef struct cel_run_options {
 
 /* Searches, and keeps the run directory; *found (may be NULL) is the cell. Without the benchmark table of the space it
  * warns and goes without the table's numbers. CEL_CONFIG (the directory has a run already, or of another recipe or
- * images), CEL_BUSY, CEL_IO, CEL_INTERRUPTED (a checkpoint is written), CEL_DIVERGED (the last checkpoint stays), what
+ * images), CEL_BUSY, CEL_IO, CEL_INTERRUPTED (a checkpoint is written), CEL_COLLAPSED (likewise, by the recipe's
+ * watch; `end` was told of the cell of that moment), CEL_DIVERGED (the last checkpoint stays), what
  * opening the data answers. */
 cel_status cel_run_search(const cel_recipe *recipe, const cel_run_options *options, cel_genotype *found);
 

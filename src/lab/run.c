@@ -226,11 +226,11 @@ static cel_status run_in(observer *o, const cel_recipe *recipe, cel_search *sear
     if (!complete) CEL_TRY(write_manifest(o, recipe, &info, &images));
     cel_rundir_forget(o->dir);
     if (options->begin) options->begin(options->ctx, &info, &images);
-    if (!complete) CEL_TRY(search_on(o, search));
-    if (!options->end) return CEL_OK;
+    cel_status status = complete ? CEL_OK : search_on(o, search);
+    if (!options->end || (status != CEL_OK && status != CEL_COLLAPSED)) return status;
     CEL_TRY(cel_search_found(search, &found));
     options->end(options->ctx, &found);
-    return CEL_OK;
+    return status;
 }
 
 static cel_status open_table(const cel_recipe *recipe, cel_table **out) {

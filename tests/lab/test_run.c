@@ -326,13 +326,39 @@ static void diverged_numbers_stop_the_run(void **state) {
     cel_free(dir);
 }
 
+/* The collapse watch stops the run: record and checkpoint are there, its cell is told, and --resume goes on to the end. */
+static void a_collapse_stops_the_run(void **state) {
+    (void)state;
+    char *dir = cel_path_join(top, "collapsed");
+    const char *sets[] = {"watch={interval: 2, min_entropy: 10, action: stop, iterations: 1}",
+                          "search.stages.0.warmup=0"};
+    cel_recipe *recipe;
+    test_ok(cel_recipe_open(tiny, sets, 2, &recipe));
+    watcher w = {.ends = 0};
+    cel_run_options options = {.dir = dir, .threads = 1, .ctx = &w, .epoch = on_epoch, .end = on_end};
+    test_fails(cel_run_search(recipe, &options, NULL), CEL_COLLAPSED, "collapsing in epoch 1");
+    assert_true(w.epochs == 2 && w.ends == 1 && *w.found.text);
+    size_t n;
+    char *metrics = read_in(dir, "metrics.jsonl", &n);
+    assert_non_null(strstr(metrics, "\"eigenvalue\":"));
+    assert_non_null(strstr(metrics, "\"warning\":\"the entropy is"));
+    assert_non_null(strstr(metrics, "\"skips\":"));
+    cel_free(metrics);
+    options.resume = true;
+    test_ok(cel_run_search(recipe, &options, NULL));
+    assert_true(w.epochs == 4 && w.ends == 2);
+    cel_recipe_destroy(recipe);
+    cel_free(dir);
+}
+
 static cel_status check_one(void *ctx, const char *name, const char *path) {
     cel_recipe *recipe;
     (void)name;
     ++*(int *)ctx;
     CEL_TRY(cel_recipe_open(path, NULL, 0, &recipe));
     cel_recipe_info info = cel_recipe_get_info(recipe);
-    assert_true(*info.title && info.expect_test > 40 && *info.expect_source && *info.expect_dataset);
+    assert_true(*info.title && *info.expect_source && *info.expect_dataset);
+    assert_true(info.expect_test > 40 || info.expect_test == 0); /* 0: none is published */
     cel_recipe_destroy(recipe);
     return CEL_OK;
 }
@@ -341,7 +367,7 @@ static void every_shipped_recipe_is_right(void **state) {
     (void)state;
     int n = 0;
     test_ok(cel_recipe_each(check_one, &n));
-    assert_int_equal(n, 7);
+    assert_true(n >= 7);
     cel_recipe *recipe;
     test_ok(cel_recipe_open("drnas-progressive-nb201-cifar100", NULL, 0, &recipe));
     cel_recipe_info info = cel_recipe_get_info(recipe);
@@ -360,6 +386,7 @@ int main(void) {
         cmocka_unit_test(killed_at_any_moment_it_ends_the_same),
         cmocka_unit_test(refusals),
         cmocka_unit_test(diverged_numbers_stop_the_run),
+        cmocka_unit_test(a_collapse_stops_the_run),
         cmocka_unit_test(every_shipped_recipe_is_right),
     };
     return cmocka_run_group_tests(tests, make_calm, remove_calm);

@@ -752,7 +752,7 @@ static cel_status one_epoch(cel_search *s, const cel_search_observer *observer, 
     s->norm_sum = 0;
     s->epoch++;
     CEL_TRY(save(s, observer, true));
-    if (!s->warning[0] || settings->watch.action != CEL_WATCH_STOP) return CEL_OK;
+    if (!s->warning[0] || settings->watch.action != CEL_WATCH_STOP || s->epoch == s->n_epochs) return CEL_OK;
     return CEL_FAIL(
         CEL_COLLAPSED,
         "the architecture is collapsing in epoch %lld: %s; watch.action is stop; the checkpoint is written, "

@@ -13,7 +13,7 @@ static const char *const action_names[] = {"warn", "stop", NULL};
 const cel_opt cel_watch_opts[] = {
     CEL_INT(cel_watch_conf, interval, 0, 0, 100000, "epochs between looks for signs of collapse; 0: none"),
     CEL_ENUM(cel_watch_conf, action, CEL_WATCH_WARN, action_names,
-             "what a sign leads to: a warning, or the search stops with a checkpoint"),
+             "what a sign leads to: a warning, or the search stops with a checkpoint (not after the last epoch)"),
     CEL_INT(cel_watch_conf, max_skips, 0, 0, 100, "skip connections that a cell may have; 0: any number"),
     CEL_REAL(cel_watch_conf, min_entropy, 0, 0, 10,
              "least entropy of the mean distribution, mean over the edges, nats; 0: any"),
