@@ -12,11 +12,10 @@ enum { SETS = sizeof small / sizeof *small };
 
 static const char *all_proxies(void) {
     static char list[512];
-    list[0] = 0;
-    for (int i = 0; i < cel_proxy_count(); i++) {
-        strcat(list, i ? "," : "");
-        strcat(list, cel_proxy_get(i).name);
-    }
+    size_t used = 0;
+    for (int i = 0; i < cel_proxy_count(); i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? "," : "", cel_proxy_get(i).name);
+    assert_true(used < sizeof list);
     return list;
 }
 
