@@ -24,8 +24,8 @@ typedef struct cel_correlate_options {
     cel_scorer_progress *progress; /* true: stop, everything so far is in the file; may be NULL */
 } cel_correlate_options;
 
-/* Between a proxy and the metric, over the cells of the sample. Signs are turned so that more is better. A cell without a score ranks
- * last. */
+/* Between a proxy and the metric, over the cells of the sample. Signs are turned so that more is better. A cell
+ * without a score ranks last. */
 typedef struct cel_correlation {
     cel_proxy_info proxy;
     int undefined;              /* cells without a score */
@@ -43,7 +43,8 @@ typedef struct cel_correlations {
     cel_correlation list[CEL_CORRELATIONS];
 } cel_correlations;
 
-/* CEL_CONFIG: the file was written with other settings (says which); CEL_FORMAT: it is none of these files, or damaged. */
+/* CEL_CONFIG: the file was written with other settings (says which); CEL_FORMAT: it is none of these files, or
+ * damaged. */
 cel_status cel_correlate(const cel_correlate_options *options, cel_correlations *out);
 
 #ifdef __cplusplus

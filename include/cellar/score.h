@@ -1,6 +1,6 @@
-/* Training-free proxies: what an untrained network says of how well it would train (zero-cost proxies, Abdelfattah et al., ICLR 2021,
- * arXiv:2101.08134, and others). Each cell gets its network, with weights drawn from a seed, and at most a few passes over a few
- * batches of training images. Nothing is trained.
+/* Training-free proxies: what an untrained network says of how well it would train (zero-cost proxies, Abdelfattah et
+ * al., ICLR 2021, arXiv:2101.08134, and others). Each cell gets its network, with weights drawn from a seed, and at
+ * most a few passes over a few batches of training images. Nothing is trained.
  *
  * A proxy's worth is how it ranks: look at it beside params and flops, which cost nothing (cel_correlate does). */
 #ifndef CELLAR_SCORE_H
@@ -39,14 +39,15 @@ void cel_scorer_destroy(cel_scorer *scorer);
 /* All settings with their meaning, as YAML. Caller: cel_free. A NULL scorer has the defaults. */
 cel_status cel_scorer_settings(const cel_scorer *scorer, bool help, char **out);
 
-/* What a cell is scored by: a column for each proxy, in the order in which they were asked for, those that another one is made of
- * behind. Names are borrowed. */
+/* What a cell is scored by: a column for each proxy, in the order in which they were asked for, those that another
+ * one is made of behind. Names are borrowed. */
 int cel_scorer_columns(const cel_scorer *scorer);
 cel_proxy_info cel_scorer_column(const cel_scorer *scorer, int column);
 
-/* Scores n cells: values[i * columns + c]. A cell whose output does not depend on its input has no score by what looks at its network
- * (NaN; params and flops it has). Equal settings, cells and instruction set give equal numbers, on any number of threads. A proxy made of others
- * is about these n cells together. `done`, called from the calling thread now and then, asks to stop by true: CEL_INTERRUPTED. */
+/* Scores n cells: values[i * columns + c]. A cell whose output does not depend on its input has no score by what
+ * looks at its network (NaN; params and flops it has). Equal settings, cells and instruction set give equal numbers,
+ * on any number of threads. A proxy made of others is about these n cells together. `done`, called from the calling
+ * thread now and then, asks to stop by true: CEL_INTERRUPTED. */
 typedef bool cel_scorer_progress(void *ctx, int done, int n);
 cel_status cel_scorer_run(cel_scorer *scorer, const cel_genotype *cells, int n, double *values,
                           cel_scorer_progress *progress, void *ctx);

@@ -1,4 +1,5 @@
-/* Proxies against a benchmark table: a sample of cells, their scores in a file that an interrupted run goes on from, and rank correlations. */
+/* Proxies against a benchmark table: a sample of cells, their scores in a file that an interrupted run goes on from,
+ * and rank correlations. */
 #include "cellar/correlate.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* Eigenvalues by Jacobi's rotations (Golub and Van Loan, Matrix Computations, section 8.5), the determinant by elimination with row pivots. */
+/* Eigenvalues by Jacobi's rotations (Golub and Van Loan, Matrix Computations, section 8.5), the determinant by
+ * elimination with row pivots. */
 #include "math/matrix.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
-/* A loss' Hessian times a vector: gradients of gradients through convolution, batch norm, pooling and cross entropy, against differences of the
- * gradient, and every backend against the reference. There is no ReLU in it, so that the differences see a smooth function. */
+/* A loss' Hessian times a vector: gradients of gradients through convolution, batch norm, pooling and cross entropy,
+ * against differences of the gradient, and every backend against the reference. There is no ReLU in it, so that the
+ * differences see a smooth function. */
 #include "base/mem.h"
 #include "engine/exec/exec.h"
 #include "engine/nn/nn.h"

@@ -1,4 +1,5 @@
-/* Every registered proxy: the same bytes on any number of threads, finite or not defined, and what each must do by its own definition. */
+/* Every registered proxy: the same bytes on any number of threads, finite or not defined, and what each must do by
+ * its own definition. */
 #include "base/mem.h"
 #include "cellar/score.h"
 #include "math/matrix.h"
@@ -90,8 +91,9 @@ static void cells_do_not_disturb_each_other(void **state) {
     cel_scorer_destroy(s);
 }
 
-/* The forward flow is the sum over the weights of |w dR/dw|, R's parts being positive: doubling all weights of one layer of a chain doubles R and
- * the score. The network of skips has one path; its score is R's part through weights times the weight layers on it. */
+/* The forward flow is the sum over the weights of |w dR/dw|, R's parts being positive: doubling all weights of one
+ * layer of a chain doubles R and the score. The network of skips has one path; its score is R's part through weights
+ * times the weight layers on it. */
 static void synflow_counts_the_layers_of_a_path(void **state) {
     (void)state;
     cel_genotype g;

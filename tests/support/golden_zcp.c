@@ -1,6 +1,7 @@
-/* zcp.csv and zcp.safetensors: every proxy that has golden values, on every backend. Variant A is the space's own discrete network; variant B is
- * that of zero-cost-nas, whose cells' convolutions have a bias and whose cells' batch norm has no affine part. The csv is checked together
- * with the tensors beside it, whose name ends in .safetensors instead. */
+/* zcp.csv and zcp.safetensors: every proxy that has golden values, on every backend. Variant A is the space's own
+ * discrete network; variant B is that of zero-cost-nas, whose cells' convolutions have a bias and whose cells' batch
+ * norm has no affine part. The csv is checked together with the tensors beside it, whose name ends in .safetensors
+ * instead. */
 #include <math.h>
 
 #include "base/mem.h"
@@ -224,7 +225,8 @@ static double check_one(const test_csv *csv, int first, int last, const test_gol
     for (int i = first; i < last; i++) {
         const char *measure = test_csv_text(csv, i, "measure");
         if (!*test_csv_text(csv, i, "value_f64")) continue; /* not defined there */
-        /* On one image of ones many planes are all but constant, and batch norm makes much of the rounding: only for sums in double. */
+        /* On one image of ones many planes are all but constant, and batch norm makes much of the rounding: only for
+         * sums in double. */
         if (!strcmp(measure, "synflow_bn") && backend != &cel_backend_ref) continue;
         double want = test_csv_number(csv, i, "value_f64"), got = value_of(&r, p, &g, measure);
         double error = golden_error(got, want, tolerance_of(measure), 1e-12);

@@ -1,11 +1,11 @@
 /* batch_norm_grad_grad: what a second derivative sends back through batch_norm_grad's dx. With a = d loss / d dx,
- * xhat = (x - mean) rstd, and over the m = n h w elements of a channel P(v) = v - mean(v) - xhat mean(v xhat), so that
- * dx = gamma rstd P(dy):
+ * xhat = (x - mean) rstd, and over the m = n h w elements of a channel P(v) = v - mean(v) - xhat mean(v xhat), so
+ * that dx = gamma rstd P(dy):
  *   ddy    = gamma rstd P(a)
  *   dx2    = -gamma rstd^2 (xhat S / m + mean(dy xhat) P(a) + mean(a xhat) P(dy)),  S = sum(a P(dy))
  *   dgamma = rstd S
- * where mean and rstd are themselves functions of x. In evaluation mode without use_batch they are constants, P is the identity and
- * dx2 is 0. */
+ * where mean and rstd are themselves functions of x. In evaluation mode without use_batch they are constants, P is
+ * the identity and dx2 is 0. */
 #include "engine/op/check.h"
 
 static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out, int *n_out) {

@@ -1,6 +1,6 @@
-/* sign_code: which elements of an image are positive, 24 to a number: y[i][j] = sum_k 2^k [x_i[24 j + k] > 0] over the image's elements in
- * plain order; a last number that they do not fill is short. All numbers are exact in float. For what counts or compares the
- * linear regions of a network (NASWOT, Mellor et al. 2021; Xiong et al. 2020). */
+/* sign_code: which elements of an image are positive, 24 to a number: y[i][j] = sum_k 2^k [x_i[24 j + k] > 0] over
+ * the image's elements in plain order; a last number that they do not fill is short. All numbers are exact in float.
+ * For what counts or compares the linear regions of a network (NASWOT, Mellor et al. 2021; Xiong et al. 2020). */
 #include "engine/op/check.h"
 
 static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out, int *n_out) {

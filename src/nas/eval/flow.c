@@ -1,10 +1,11 @@
-/* synflow without a backward pass (Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow",
- * 2020, arXiv:2006.05467, as zero-cost-nas scores whole networks by it).
+/* synflow without a backward pass (Tanaka et al., "Pruning neural networks without any data by iteratively conserving
+ * synaptic flow", 2020, arXiv:2006.05467, as zero-cost-nas scores whole networks by it).
  *
- * In the network of absolute values nothing is negative, so |w dR/dw| = w dR/dw, and the sum over all weights is the derivative of R as all
- * weights are scaled by s, at s = 1: sum_w w dR/dw = d/ds R(s w). It is carried forwards as the second half of a pair (v, u), u = dv/ds: a layer gives
- * (W v + b, W u + W v). Two forward passes of one image instead of a forward, a backward and a weights' pass, in double: products of fifteen cells
- * leave the range of a float. */
+ * In the network of absolute values nothing is negative, so |w dR/dw| = w dR/dw, and the sum over all weights is the
+ * derivative of R as all weights are scaled by s, at s = 1: sum_w w dR/dw = d/ds R(s w). It is carried forwards as
+ * the second half of a pair (v, u), u = dv/ds: a layer gives (W v + b, W u + W v). Two forward passes of one image
+ * instead of a forward, a backward and a weights' pass, in double: products of fifteen cells leave the range of a
+ * float. */
 #include "nas/eval/flow.h"
 
 #include <math.h>

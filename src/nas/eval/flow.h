@@ -1,16 +1,16 @@
-/* The linear network behind synflow: every weight and bias replaced by its absolute value, no batch norm, an image of ones. Then nothing is
- * negative, ReLU does nothing, and the output R is a sum over paths. */
+/* The linear network behind synflow: every weight and bias replaced by its absolute value, no batch norm, an image of
+ * ones. Then nothing is negative, ReLU does nothing, and the output R is a sum over paths. */
 #ifndef CEL_NAS_FLOW_H
 #define CEL_NAS_FLOW_H
 #include "nas/eval/level.h"
 #include "nas/eval/probe.h"
 
-/* *r: the sum of all outputs; *score: sum over the weights of convolutions and linear layers of |w dR/dw|. CEL_UNSUPPORTED for an
- * operation that has no place in such a network, CEL_DIVERGED when R is beyond a double. */
+/* *r: the sum of all outputs; *score: sum over the weights of convolutions and linear layers of |w dR/dw|.
+ * CEL_UNSUPPORTED for an operation that has no place in such a network, CEL_DIVERGED when R is beyond a double. */
 cel_status cel_flow_run(const cel_probe *probe, double *r, double *score);
 
-/* A convolution over planes that lie padded, rows `pitch` apart: y[o][p] = sum_{i,t} w[o/4][i][t][o%4] x[i][p + shift[t]], for
- * p < n_pixels. Reads up to CEL_FLOW_TILE floats beyond. */
+/* A convolution over planes that lie padded, rows `pitch` apart: y[o][p] = sum_{i,t} w[o/4][i][t][o%4] x[i][p +
+ * shift[t]], for p < n_pixels. Reads up to CEL_FLOW_TILE floats beyond. */
 enum { CEL_FLOW_OUT = 4, CEL_FLOW_TILE = 40 };
 typedef struct cel_flow_conv_args {
     const double *x, *w;

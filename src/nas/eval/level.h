@@ -1,4 +1,5 @@
-/* Which of the functions that an *.isa.c file of this folder is compiled to suits the machine: the CPU level of the cpu backend. */
+/* Which of the functions that an *.isa.c file of this folder is compiled to suits the machine: the CPU level of the
+ * cpu backend. */
 #ifndef CEL_NAS_LEVEL_H
 #define CEL_NAS_LEVEL_H
 #include <string.h>

@@ -1,6 +1,6 @@
-/* The passes that proxies share; see probe.h. One forward pass gives the loss' gradient, the layers' products, the input's gradient and the
- * ReLUs' signs together; the Hessian's product is a second program of the same graph, gradients of gradients. Branches that reach nothing are
- * not computed, except what a ReLU of theirs reads. */
+/* The passes that proxies share; see probe.h. One forward pass gives the loss' gradient, the layers' products, the
+ * input's gradient and the ReLUs' signs together; the Hessian's product is a second program of the same graph,
+ * gradients of gradients. Branches that reach nothing are not computed, except what a ReLU of theirs reads. */
 #include "nas/eval/probe.h"
 
 #include <math.h>
@@ -41,8 +41,8 @@ void cel_probe_close(cel_probe *p) {
 
 /* ---- building ---- */
 
-/* What leaves a node that nothing leads to is zero at the start, where batch norm shifts by nothing, and has no gradient: `none` instead says the
- * same and costs nothing. Only the signs of its ReLUs' inputs would be missed. */
+/* What leaves a node that nothing leads to is zero at the start, where batch norm shifts by nothing, and has no
+ * gradient: `none` instead says the same and costs nothing. Only the signs of its ReLUs' inputs would be missed. */
 static void drop_empty(cel_genotype *g) {
     const cel_topology *t = cel_topology_get(g->space);
     int none = 0;
@@ -308,8 +308,8 @@ static cel_status run_forward(cel_probe *p) {
     return CEL_OK;
 }
 
-/* Condition number of the Gram matrix of the images' gradients: batch norm couples the images, so each needs a backward pass of its own
- * through all of them. */
+/* Condition number of the Gram matrix of the images' gradients: batch norm couples the images, so each needs a
+ * backward pass of its own through all of them. */
 static cel_status condition(cel_probe *p, float *rows, double *gram, float *pick, double *out) {
     size_t n = (size_t)p->conf->shape.batch, classes = (size_t)p->conf->shape.classes, size;
     for (size_t i = 0; i < n; i++) {

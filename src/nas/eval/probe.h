@@ -1,7 +1,7 @@
 /* A network at its start, and what a few passes over a few images say of it: everything that proxies read.
  *
- * All passes are in training mode: batch norm normalises with the batch. Sums over weights are over those of convolutions and linear
- * layers, without biases and batch norm (zero-cost-nas' convention). */
+ * All passes are in training mode: batch norm normalises with the batch. Sums over weights are over those of
+ * convolutions and linear layers, without biases and batch norm (zero-cost-nas' convention). */
 #ifndef CEL_NAS_PROBE_H
 #define CEL_NAS_PROBE_H
 #include "engine/exec/exec.h"

@@ -1,6 +1,6 @@
-/* jacob_cov: how different the network is around different images (Mellor et al., "Neural architecture search without training", first
- * version, arXiv:2006.04647v1): with v the eigenvalues of the correlations between the images' d(sum of logits)/dx,
- * -sum(log(v + k) + 1/(v + k)), k = 1e-5. */
+/* jacob_cov: how different the network is around different images (Mellor et al., "Neural architecture search without
+ * training", first version, arXiv:2006.04647v1): with v the eigenvalues of the correlations between the images' d(sum
+ * of logits)/dx, -sum(log(v + k) + 1/(v + k)), k = 1e-5. */
 #include <math.h>
 
 #include "base/mem.h"

@@ -1,6 +1,7 @@
-/* NASWOT: how many different linear regions a batch falls into (Mellor et al., "Neural architecture search without training", ICML 2021,
- * arXiv:2006.04647): log |det K|, K_ij = the number of ReLU units in which images i and j agree, every ReLU of the network counted, those of dead
- * branches too. The authors' code runs a backward pass to leave out ReLUs that nothing reaches; NASLib does not, nor does this. */
+/* NASWOT: how many different linear regions a batch falls into (Mellor et al., "Neural architecture search without
+ * training", ICML 2021, arXiv:2006.04647): log |det K|, K_ij = the number of ReLU units in which images i and j
+ * agree, every ReLU of the network counted, those of dead branches too. The authors' code runs a backward pass to
+ * leave out ReLUs that nothing reaches; NASLib does not, nor does this. */
 #include <math.h>
 
 #include "base/mem.h"

@@ -1,12 +1,16 @@
-/* TE-NAS' two scores (Chen et al., "Neural architecture search on ImageNet in four GPU hours", ICLR 2021, arXiv:2102.11535), and their rank sum.
+/* TE-NAS' two scores (Chen et al., "Neural architecture search on ImageNet in four GPU hours", ICLR 2021,
+ * arXiv:2102.11535), and their rank sum.
  *
- * ntk: the condition number of G_ij = <df_i/dw, df_j/dw>, f the sum of an image's logits, over all that PyTorch calls "weight", batch norm in
- * training mode, so that each image's gradient goes through all images; weights He-normal; the mean over networks. Lower is better.
+ * ntk: the condition number of G_ij = <df_i/dw, df_j/dw>, f the sum of an image's logits, over all that PyTorch calls
+ * "weight", batch norm in training mode, so that each image's gradient goes through all images; weights He-normal;
+ * the mean over networks. Lower is better.
  *
- * linear_regions: the number of different sign patterns of all ReLUs among small random crops, in a thin network; more is better. The
- * authors take 3x3 crops of one channel; this engine's networks reduce twice and get 4x4 crops of the images' channels.
+ * linear_regions: the number of different sign patterns of all ReLUs among small random crops, in a thin network;
+ * more is better. The authors take 3x3 crops of one channel; this engine's networks reduce twice and get 4x4 crops of
+ * the images' channels.
  *
- * te_nas: cells ranked by both, ranks added. The authors rank operations of a supernet while they prune it; this ranks given cells. */
+ * te_nas: cells ranked by both, ranks added. The authors rank operations of a supernet while they prune it; this
+ * ranks given cells. */
 #include <math.h>
 
 #include "nas/eval/proxy.h"

@@ -1,11 +1,13 @@
-/* What the loss' gradient on one batch says of the weights (Abdelfattah et al., "Zero-cost proxies for lightweight NAS", ICLR 2021,
- * arXiv:2101.08134, section 3), with g = dL/dW and sums over the weights of convolutions and linear layers:
+/* What the loss' gradient on one batch says of the weights (Abdelfattah et al., "Zero-cost proxies for lightweight
+ * NAS", ICLR 2021, arXiv:2101.08134, section 3), with g = dL/dW and sums over the weights of convolutions and linear
+ * layers:
  *   grad_norm = sum over layers of |g|_2
  *   snip      = sum |W g|                                       (Lee et al., arXiv:1810.02340)
  *   grasp     = sum -W (H g), H the Hessian                     (Wang et al., arXiv:2002.07376; temperature 1)
- *   fisher    = sum over layers and output channels of 1/2 mean over images of (sum over pixels of y dL/dy)^2, times the weights of a
- *               channel                                         (Theis et al., arXiv:1801.05787; Turner et al., arXiv:1906.04113)
- * The sign of grasp is the authors' of the benchmark: more is better. Their code splits the batch for memory; here it is one. */
+ *   fisher    = sum over layers and output channels of 1/2 mean over images of (sum over pixels of y dL/dy)^2,
+ *               times the weights of a channel  (Theis et al., arXiv:1801.05787; Turner et al., arXiv:1906.04113)
+ * The sign of grasp is the authors' of the benchmark: more is better. Their code splits the batch for memory; here it
+ * is one. */
 #include <math.h>
 
 #include "nas/eval/proxy.h"

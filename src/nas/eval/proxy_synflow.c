@@ -1,5 +1,5 @@
-/* synflow: the flow through the network of absolute weights (Tanaka et al., 2020); see flow.c. Raw, up to some 1e43 for NAS-Bench-201's largest
- * cells; others print its logarithm. */
+/* synflow: the flow through the network of absolute weights (Tanaka et al., 2020); see flow.c. Raw, up to some 1e43
+ * for NAS-Bench-201's largest cells; others print its logarithm. */
 #include "nas/eval/flow.h"
 #include "nas/eval/proxy.h"
 

@@ -1,5 +1,6 @@
-/* ZiCo (Li et al., ICLR 2023, arXiv:2301.11300): sum over layers of log(sum over weights of mean|g| / deviation(g)), g the loss' gradients on
- * several batches, over the weights whose gradient varies; the deviation's divisor is the number of batches. */
+/* ZiCo (Li et al., ICLR 2023, arXiv:2301.11300): sum over layers of log(sum over weights of mean|g| / deviation(g)),
+ * g the loss' gradients on several batches, over the weights whose gradient varies; the deviation's divisor is the
+ * number of batches. */
 #include <math.h>
 
 #include "nas/eval/proxy.h"

@@ -1,5 +1,5 @@
-/* Proxies of many cells: the settings, the images, one cell a thread. cellar/score.h is the face for programs; a search brings its own space
- * and images. */
+/* Proxies of many cells: the settings, the images, one cell a thread. cellar/score.h is the face for programs; a
+ * search brings its own space and images. */
 #ifndef CEL_NAS_SCORER_H
 #define CEL_NAS_SCORER_H
 #include "base/conf/conf.h"

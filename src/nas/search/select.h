@@ -1,9 +1,9 @@
-/* The last step of a search: which cell to return. `by: mean` takes the genotype of the distribution's mean, as DARTS does; anything
- * else draws cells from the learned distribution, drops those that were drawn before, scores each of the rest and takes the best
- * (BaLeNAS-TF, Zhang et al., CVPR 2022, for any distribution and any score).
+/* The last step of a search: which cell to return. `by: mean` takes the genotype of the distribution's mean, as DARTS
+ * does; anything else draws cells from the learned distribution, drops those that were drawn before, scores each of
+ * the rest and takes the best (BaLeNAS-TF, Zhang et al., CVPR 2022, for any distribution and any score).
  *
- * A score is one or several proxies, which train nothing (cellar/score.h), or a scorer that the caller brings along: one_shot, the
- * accuracy of each cell with the supernet's weights on a batch of validation images. */
+ * A score is one or several proxies, which train nothing (cellar/score.h), or a scorer that the caller brings along:
+ * one_shot, the accuracy of each cell with the supernet's weights on a batch of validation images. */
 #ifndef CEL_NAS_SELECT_H
 #define CEL_NAS_SELECT_H
 #include <string.h>
@@ -23,8 +23,8 @@ typedef struct cel_select_conf {
 extern const cel_opt cel_select_opts[];
 
 static inline bool cel_select_is(const cel_select_conf *conf, const char *by) { return !strcmp(conf->by, by); }
-/* keep: candidates that are left to each choice in the end. CEL_CONFIG: no such proxy (names the nearest), more samples than there are
- * cells. */
+/* keep: candidates that are left to each choice in the end. CEL_CONFIG: no such proxy (names the nearest), more
+ * samples than there are cells. */
 cel_status cel_select_check(const cel_select_conf *conf, const cel_choices *choices, int keep);
 
 enum { CEL_SELECT_PARTS = 16 };

@@ -1,5 +1,5 @@
-/* What proxies need beside the usual layers: a bias of channels, signs as codes, products summed over a channel, and the second derivative
- * of batch norm. */
+/* What proxies need beside the usual layers: a bias of channels, signs as codes, products summed over a channel, and
+ * the second derivative of batch norm. */
 #include "engine/backend/cpu/kernels.h"
 #include "engine/op/attr.h"
 
