@@ -293,6 +293,30 @@ static void refuses_damaged_runs(void **state) {
 }
 
 /* A killed process leaves a last line without its end; that is no damage. */
+/* The collapse watch has a section of its own when it looked at something. */
+static void shows_the_collapse_watch(void **state) {
+    (void)state;
+    static const char mark[] = "\"grad_norm\":";
+    char *dir = test_temp_dir();
+    fake_run_write(&(fake_run){.n_epochs = 6, .n_stages = 1, .n_done = 4}, dir);
+    char *page = report_of(dir), *text = fake_file_read(dir, "metrics.jsonl");
+    lacks(page, "The collapse watch");
+    cel_free(page);
+    char *at = strstr(text, mark);
+    char *watched =
+        cel_asprintf("%.*s\"skips\":3,\"eigenvalue\":0.25,\"warning\":\"<3 skips>\",%s", (int)(at - text), text, at);
+    fake_file_write(dir, "metrics.jsonl", watched);
+    page = report_of(dir);
+    stands_alone(page);
+    has(page, "The collapse watch warned in 1 of 4 epochs");
+    has(page, "&lt;3 skips&gt;");
+    has(page, "Hessian’s largest eigenvalue");
+    cel_free(page);
+    cel_free(watched);
+    cel_free(text);
+    test_temp_dir_remove(dir);
+}
+
 static void passes_over_a_torn_line(void **state) {
     (void)state;
     char *dir = test_temp_dir();
@@ -410,6 +434,7 @@ int main(void) {
                                        cmocka_unit_test(thins_long_runs),
                                        cmocka_unit_test(escapes_hostile_texts),
                                        cmocka_unit_test(refuses_damaged_runs),
+                                       cmocka_unit_test(shows_the_collapse_watch),
                                        cmocka_unit_test(passes_over_a_torn_line),
                                        cmocka_unit_test(fails_where_it_cannot_write),
                                        cmocka_unit_test(survives_failing_allocations),
