@@ -1,9 +1,9 @@
-/* Comparisons: methods x data sets x seeds, each search an ordinary run; then tables, tests and one HTML page. docs/formats.md describes
- * the file of a comparison and its directory.
+/* Comparisons: methods x data sets x seeds, each search an ordinary run; then tables, tests and one HTML page.
+ * docs/formats.md describes the file of a comparison and its directory.
  *
- * What a found cell is worth is looked up in the benchmark table: test accuracy after 200 epochs. Two kinds of variance are kept apart:
- * every deviation and interval here is over searches (seeds); the table's own trainings are averaged in it, and their spread is
- * not in the table. */
+ * What a found cell is worth is looked up in the benchmark table: test accuracy after 200 epochs. Two kinds of variance
+ * are kept apart: every deviation and interval here is over searches (seeds); the table's own trainings are averaged in
+ * it, and their spread is not in the table. */
 #ifndef CELLAR_COMPARE_H
 #define CELLAR_COMPARE_H
 #include "cellar/run.h"
@@ -14,8 +14,9 @@ extern "C" {
 
 typedef struct cel_comparison cel_comparison;
 
-/* Opens a comparison: a file (a name with a slash or ending in .yaml) or one that ships with cellar ("compare-demo"), and lays n_sets
- * settings over its own ("seeds=5"). Every recipe in it is checked. CEL_CONFIG, CEL_NOTFOUND as for cel_recipe_open. */
+/* Opens a comparison: a file (a name with a slash or ending in .yaml) or one that ships with cellar ("compare-demo"),
+ * and lays n_sets settings over its own ("seeds=5"). Every recipe in it is checked. CEL_CONFIG, CEL_NOTFOUND as for
+ * cel_recipe_open. */
 cel_status cel_comparison_open(const char *name, const char *const *sets, int n_sets, cel_comparison **out);
 void cel_comparison_destroy(cel_comparison *comparison);
 
@@ -40,20 +41,22 @@ typedef struct cel_comparison_search {
 } cel_comparison_search;
 
 typedef struct cel_comparison_options {
-    const char *dir;     /* the directory of the comparison, made if it is not there */
-    bool resume;         /* go on with what is in it */
-    int jobs;            /* searches side by side; 0: one */
-    int threads;         /* of each search; 0: the machine's, shared among the jobs */
-    /* All optional; one call at a time, from any thread. `progress`: done (0 .. 1) of everything, `running` searches at work, one of which
-     * is `method`; true asks every search to write a checkpoint and stop. `ended`: a search has ended. */
+    const char *dir; /* the directory of the comparison, made if it is not there */
+    bool resume;     /* go on with what is in it */
+    int jobs;        /* searches side by side; 0: one */
+    int threads;     /* of each search; 0: the machine's, shared among the jobs */
+    /* All optional; one call at a time, from any thread. `progress`: done (0 .. 1) of everything, `running` searches at
+     * work, one of which is `method`; true asks every search to write a checkpoint and stop. `ended`: a search has
+     * ended. */
     void *ctx;
     bool (*progress)(void *ctx, double done, int running, const char *method);
     void (*ended)(void *ctx, const cel_comparison_search *search);
 } cel_comparison_options;
 
-/* Runs the searches that have not ended yet, in the order of the seeds, and records each end in the directory. A search whose numbers
- * diverge has failed; the others go on. CEL_CONFIG: the directory holds a comparison already, or another one (what is different),
- * CEL_BUSY, CEL_INTERRUPTED (everything is kept), what the searches answer. */
+/* Runs the searches that have not ended yet, in the order of the seeds, and records each end in the directory. A search
+ * whose numbers diverge has failed, and the others go on; one that its collapse watch stops counts with the cell it
+ * had. CEL_CONFIG: the directory holds a comparison already, or another one (what is different), CEL_BUSY,
+ * CEL_INTERRUPTED (everything is kept), what the searches answer. */
 cel_status cel_comparison_search_all(const cel_comparison *comparison, const cel_comparison_options *options);
 
 typedef enum cel_comparison_form {
@@ -65,7 +68,8 @@ typedef enum cel_comparison_form {
     CEL_COMPARISON_HTML,  /* one page that stands alone */
     CEL_COMPARISON_FORMS
 } cel_comparison_form;
-/* "text", "markdown", ...; and the file of that form in the directory, "results.txt", "results.md", ... NULL out of range. */
+/* "text", "markdown", ...; and the file of that form in the directory, "results.txt", "results.md", ... NULL out of
+ * range. */
 const char *cel_comparison_form_name(int form);
 const char *cel_comparison_form_file(int form);
 

@@ -1,9 +1,10 @@
 /* Searchers: searches that train nothing. They ask a benchmark table for validation accuracies, and a run takes
  * milliseconds.
  *
- * A searcher sees one column, the validation accuracy after the short schedule of 12 epochs, through an oracle that counts: its
- * budget is in queries, a query being an architecture that it has not asked for before (an answer that it has already is free).
- * What it found is the best by that column; what that is worth is looked up once, afterwards, by whoever reads the answer. */
+ * A searcher sees one column, the validation accuracy after the short schedule of 12 epochs, through an oracle that
+ * counts: its budget is in queries, a query being an architecture that it has not asked for before (an answer that it
+ * has already is free). What it found is the best by that column; what that is worth is looked up once, afterwards, by
+ * whoever reads the answer. */
 #ifndef CELLAR_SEARCHER_H
 #define CELLAR_SEARCHER_H
 #include "cellar/table.h"
@@ -19,7 +20,8 @@ typedef struct cel_searcher_info {
 int cel_searcher_count(void);
 /* i = 0 .. cel_searcher_count()-1. */
 cel_searcher_info cel_searcher_get(int i);
-/* Its settings with their defaults, as YAML with help; "" when it has none. Caller: cel_free. CEL_CONFIG names the nearest. */
+/* Its settings with their defaults, as YAML with help; "" when it has none. Caller: cel_free. CEL_CONFIG names the
+ * nearest. */
 cel_status cel_searcher_settings(const char *name, char **out);
 
 typedef struct cel_searcher_run {
@@ -41,8 +43,8 @@ typedef struct cel_searcher_found {
     double *valid; /* n_queries, percent */
 } cel_searcher_found;
 
-/* CEL_CONFIG: no such searcher or setting, a budget out of range. CEL_NOTFOUND: the table has no such column, and the message lists
- * what it has (times of training are in no table that cellar has, so there are no budgets in seconds). */
+/* CEL_CONFIG: no such searcher or setting, a budget out of range. CEL_NOTFOUND: the table has no such column, and the
+ * message lists what it has (times of training are in no table that cellar has, so there are no budgets in seconds). */
 cel_status cel_searcher_search(const cel_table *table, const cel_searcher_run *run, cel_searcher_found *out);
 /* Accepts a zeroed one. */
 void cel_searcher_found_fini(cel_searcher_found *found);

@@ -67,8 +67,8 @@ typedef struct cel_compare_end {
     double seconds;
 } cel_compare_end;
 
-/* Reads the lines of results.jsonl; a last one without its line feed is what a kill left, and passed over. The ends are in `arena`;
- * *n_lines are the whole lines. CEL_FORMAT names line and field. */
+/* Reads the lines of results.jsonl; a last one without its line feed is what a kill left, and passed over. The ends are
+ * in `arena`; *n_lines are the whole lines. CEL_FORMAT names line and field. */
 cel_status cel_compare_ends(const cel_comparison *c, const char *name, const char *text, size_t n, cel_arena *arena,
                             cel_compare_end **ends, int *n_lines);
 /* The same from the directory; no file is no ends. */

@@ -1,5 +1,5 @@
-/* A comparison for programs: a row of CSV for each search, everything as JSON. Numbers have all their digits; what there is not is
- * an empty field, or null. */
+/* A comparison for programs: a row of CSV for each search, everything as JSON. Numbers have all their digits; what
+ * there is not is an empty field, or null. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>

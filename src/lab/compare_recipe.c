@@ -1,7 +1,7 @@
 /* The file of a comparison: its settings, and a recipe for each method on each data set.
  *
- * A recipe is laid together in this order: the method's recipe file, the settings common to all, those of the data set, the method's own,
- * the seed. */
+ * A recipe is laid together in this order: the method's recipe file, the settings common to all, those of the data set,
+ * the method's own, the seed. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* What the searches of a comparison came to: read back, looked up, summed up, tested.
  *
- * A deviation here is over searches: each cell counts with its accuracy in the table, which is a mean over the table's own
- * trainings. A test pairs the searches of equal seed, which had the same images in the same split. */
+ * A deviation here is over searches: each cell counts with its accuracy in the table, which is a mean over the table's
+ * own trainings. A test pairs the searches of equal seed, which had the same images in the same split. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

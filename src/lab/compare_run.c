@@ -1,7 +1,8 @@
 /* The directory of a comparison, and its searches, one after another or side by side.
  *
- * A comparison exists when its comparison.yaml does, which is written after the recipes it stands for. A line of results.jsonl says that
- * a search has ended, so a finished one is never run again and an interrupted one goes on from its own checkpoint. */
+ * A comparison exists when its comparison.yaml does, which is written after the recipes it stands for. A line of
+ * results.jsonl says that a search has ended, so a finished one is never run again and an interrupted one goes on from
+ * its own checkpoint. */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
 #include <errno.h>
@@ -305,6 +306,7 @@ static cel_status run_errand(errand *e) {
     CEL_TRY(cel_compare_recipe(w->c, j->method, j->dataset, seed, &recipe));
     char *dir = cel_compare_run_dir(w->c, w->options->dir, j->method, j->dataset, seed), *why = NULL;
     cel_status status = dir ? search_in(e, dir, recipe) : CEL_FAIL(CEL_NOMEM, "out of memory");
+    if (status == CEL_COLLAPSED) status = CEL_OK; /* stopped by its watch: what it told is its cell */
     if (status == CEL_DIVERGED) {
         why = cel_strdup(cel_status_message());
         status = why ? CEL_OK : CEL_FAIL(CEL_NOMEM, "out of memory");

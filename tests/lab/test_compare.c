@@ -1,5 +1,5 @@
-/* Comparisons: tiny searches on real images, cut, gone on with and side by side; the record of ends; statistics against what is computed
- * here; every form well-formed; and what is refused. */
+/* Comparisons: tiny searches on real images, cut, gone on with and side by side; the record of ends; statistics against
+ * what is computed here; every form well-formed; and what is refused. */
 #define _GNU_SOURCE
 #include "cellar/compare.h"
 
@@ -199,23 +199,27 @@ static void side_by_side(void **state) {
     cel_comparison_destroy(c);
 }
 
-/* One whose numbers diverge has failed, once and for all; the others go on. */
+/* One whose numbers diverge has failed, once and for all; the others go on. One that its watch stops has the cell of
+ * then. */
 static void failures_are_told(void **state) {
     (void)state;
     cel_comparison *c = open_text("seeds: 1\n" DATASETS COMMON "methods:\n"
                                   "  - {name: wild, settings: {search: {method: drnas, stages: [{k: 1, epochs: 20}]},\n"
                                   "     train: {lr: 100, lr_min: 100, clip: 0, weight_decay: 10}}}\n"
-                                  "  - {name: random, settings: {search: {method: random}}}\n");
+                                  "  - {name: random, settings: {search: {method: random}}}\n"
+                                  "  - {name: watched, settings: {search: {method: darts},\n"
+                                  "     watch: {interval: 1, action: stop, min_entropy: 5}}}\n");
     char *to = cel_path_join(dir, "failed"), *text;
     watch w = {0};
     test_ok(search(c, to, false, 1, &w));
-    assert_int_equal(w.ended, 2);
+    assert_int_equal(w.ended, 3);
     test_ok(cel_comparison_text(c, to, CEL_COMPARISON_TEXT, &text));
     assert_non_null(strstr(text, "0 of 1, 1 failed"));
     cel_free(text);
     json_t *searches = searches_of(c, to);
     assert_string_equal(json_string_value(json_object_get(json_array_get(searches, 0), "status")), "failed");
     assert_string_equal(json_string_value(json_object_get(json_array_get(searches, 1), "status")), "found");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(searches, 2), "status")), "found");
     json_decref(searches);
     test_ok(cel_comparison_write(c, to));
     w = (watch){0};

@@ -1,5 +1,6 @@
-/* The page of a comparison: the tables, and a figure for each claim that they make: how the searches spread, how they came there (regret
- * over epochs or queries), and what the distribution held on the way (trajectories with the band of sampled cells). */
+/* The page of a comparison: the tables, and a figure for each claim that they make: how the searches spread, how they
+ * came there (regret over epochs or queries), and what the distribution held on the way (trajectories with the band of
+ * sampled cells). */
 #include <math.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Measurements of several things side by side: a row for each, a dot for each measurement, the mean and its interval, on one horizontal
- * axis that spreads towards the best value there is. */
+/* Measurements of several things side by side: a row for each, a dot for each measurement, the mean and its interval,
+ * on one horizontal axis that spreads towards the best value there is. */
 #ifndef CEL_LAB_DOTS_H
 #define CEL_LAB_DOTS_H
 #include "lab/report/chart.h"

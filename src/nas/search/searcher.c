@@ -1,8 +1,9 @@
 /* The driver of the searchers: proposals, the counting oracle, and the end of stubbornness.
  *
- * A searcher that proposes PATIENCE architectures in a row whose answers it knows is given one that it does not know, drawn
- * uniformly; so every run spends its whole budget, and a budget of the whole space sees the whole space. (The benchmark's
- * own scripts count a repeated question as a new training; here it is free, as it is for anybody who writes answers down.) */
+ * A searcher that proposes PATIENCE architectures in a row whose answers it knows is given one that it does not know,
+ * drawn uniformly; so every run spends its whole budget, and a budget of the whole space sees the whole space. (The
+ * benchmark's own scripts count a repeated question as a new training; here it is free, as it is for anybody who writes
+ * answers down.) */
 #include "nas/search/searcher.h"
 
 #include <string.h>

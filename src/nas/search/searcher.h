@@ -28,8 +28,8 @@ typedef struct cel_searcher {
     cel_status (*init)(cel_seeker *s);
     /* Fills n_edges operations. */
     void (*propose)(cel_seeker *s, uint8_t *ops);
-    /* The validation accuracy in percent of an architecture: the last proposal or, when a searcher has proposed nothing new for long, one
-     * that the driver drew in its place. Optional. */
+    /* The validation accuracy in percent of an architecture: the last proposal or, when a searcher has proposed nothing
+     * new for long, one that the driver drew in its place. Optional. */
     void (*observe)(cel_seeker *s, const uint8_t *ops, double valid);
 } cel_searcher;
 

@@ -1,5 +1,6 @@
-/* Local search, or hill climbing: from a random architecture go to a better one that differs in one edge, until there is none;
- * then start anew (White et al., "Exploring the loss landscape in neural architecture search", arXiv:2005.02960). */
+/* Local search, or hill climbing: from a random architecture go to a better one that differs in one edge, until there
+ * is none; then start anew (White et al., "Exploring the loss landscape in neural architecture search",
+ * arXiv:2005.02960). */
 #include <string.h>
 
 #include "nas/search/searcher.h"

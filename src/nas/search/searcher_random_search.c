@@ -1,5 +1,5 @@
-/* Random search: architectures drawn uniformly, none twice (Li and Talwalkar, arXiv:1902.07638, without weight sharing; what
- * NAS-Bench-201 calls RS). */
+/* Random search: architectures drawn uniformly, none twice (Li and Talwalkar, arXiv:1902.07638, without weight sharing;
+ * what NAS-Bench-201 calls RS). */
 #include "nas/search/searcher.h"
 
 const cel_searcher cel_searcher_random_search = {

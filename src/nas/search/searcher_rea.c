@@ -1,6 +1,6 @@
-/* Regularised evolution: a population in which the oldest dies. Each cycle the best of a few members, drawn at random, gets a
- * child that differs in one edge; the child joins, the oldest member leaves (Real et al., "Regularized evolution for image
- * classifier architecture search", arXiv:1802.01548, algorithm 1). The members are drawn with replacement. */
+/* Regularised evolution: a population in which the oldest dies. Each cycle the best of a few members, drawn at random,
+ * gets a child that differs in one edge; the child joins, the oldest member leaves (Real et al., "Regularized evolution
+ * for image classifier architecture search", arXiv:1802.01548, algorithm 1). The members are drawn with replacement. */
 #include <string.h>
 
 #include "nas/search/searcher.h"

@@ -1,6 +1,7 @@
-/* REINFORCE (Williams, Machine Learning 8, 1992): an independent categorical distribution on each edge, moved by Adam along
- * (reward - baseline) * d log p, the baseline being a moving mean of the rewards; as in NAS-Bench-201 (arXiv:2001.00326). The reward
- * is the validation accuracy, 0 .. 1; the authors take percent, which Adam does not tell apart. */
+/* REINFORCE (Williams, Machine Learning 8, 1992): an independent categorical distribution on each edge, moved by Adam
+ * along (reward - baseline) * d log p, the baseline being a moving mean of the rewards; as in NAS-Bench-201
+ * (arXiv:2001.00326). The reward is the validation accuracy, 0 .. 1; the authors take percent, which Adam does not tell
+ * apart. */
 #include "math/softmax.h"
 #include "nas/search/searcher.h"
 #include "train/optim.h"
