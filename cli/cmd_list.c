@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "cellar/compare.h"
-#include "cellar/searcher.h"
 #include "cellar/score.h"
+#include "cellar/searcher.h"
 #include "cellar/text.h"
 #include "cli.h"
 

@@ -53,8 +53,8 @@ typedef struct cel_search_epoch {
         double min, max, mean, q25, q75;
     } sampled;
     struct {
-        int skips;           /* most skip connections in a kind of cell of the genotype */
-        bool looked;         /* a look of the collapse watch (section watch of a recipe); else what follows is 0 and NULL */
+        int skips;   /* most skip connections in a kind of cell of the genotype */
+        bool looked; /* a look of the collapse watch (section watch of a recipe); else what follows is 0 and NULL */
         double eigenvalue;   /* the largest of the validation loss' Hessian by the architecture */
         const char *warning; /* NULL: nothing to say */
     } watch;

@@ -123,8 +123,8 @@ cel_status cel_conf_lay(cel_conf *under, const cel_conf *over, const char *path)
     cel_node_place at;
     if (!section) return CEL_OK;
     if (section->kind != CEL_NODE_MAP)
-        return CEL_FAIL(CEL_CONFIG, "%s: %s: expected a section of settings, found %s",
-                        cel_node_at(section, false, at), path, cel_node_kind_text(section));
+        return CEL_FAIL(CEL_CONFIG, "%s: %s: expected a section of settings, found %s", cel_node_at(section, false, at),
+                        path, cel_node_kind_text(section));
     return overlay(&under->arena, under->root, section);
 }
 
@@ -276,6 +276,4 @@ cel_status cel_conf_set(cel_conf *conf, const char *assignment) {
     return CEL_OK;
 }
 
-bool cel_conf_has(const cel_conf *conf, const char *path) {
-    return node_at(conf->root, path) != NULL;
-}
+bool cel_conf_has(const cel_conf *conf, const char *path) { return node_at(conf->root, path) != NULL; }

@@ -17,7 +17,7 @@ typedef struct cel_record {
     double train_loss, train_acc, valid_loss, valid_acc, lr, arch_lr, grad_norm, entropy;
     double skips, eigenvalue; /* of the collapse watch; NAN where it did not look */
     const char *warning;      /* its; NULL: none */
-    const char *text; /* of the genotype */
+    const char *text;         /* of the genotype */
     cel_genotype genotype;
     double test[CEL_HISTORY_DATASETS]; /* after 200 epochs of training, by the table */
     int rank[CEL_HISTORY_DATASETS];

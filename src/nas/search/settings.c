@@ -57,7 +57,8 @@ const cel_opt cel_search_opts[] = {
              "seconds between checkpoints inside an epoch (one is written after each epoch anyway); 0: none inside"),
     CEL_LONG(cel_search_conf, max_params, 0, 0, INT64_MAX,
              "parameters that the network of the cell may have: the best cell within it is derived; 0: any number"),
-    CEL_LONG(cel_search_conf, max_flops, 0, 0, INT64_MAX, "the same of its multiply-adds"), CEL_OPTS_END};
+    CEL_LONG(cel_search_conf, max_flops, 0, 0, INT64_MAX, "the same of its multiply-adds"),
+    CEL_OPTS_END};
 
 const cel_opt cel_train_opts[] = {
     CEL_INT(cel_train_conf, batch, 64, 2, 65536, "images of a half-step; an epoch ends before a smaller last batch"),

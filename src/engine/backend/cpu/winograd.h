@@ -49,8 +49,7 @@ static inline void cel_wino_weights(const cel_conv_job *j, const float *w, int c
         cel_vf g[9], t[4][3];
         for (int i = 0; i < 9; i++) {
             _Alignas(64) float gathered[CEL_VL];
-            for (int e = 0; e < CEL_VL; e++)
-                gathered[e] = w[(co + e % Q) * j->w_co + (ci + e / Q) * j->w_ci + at[i]];
+            for (int e = 0; e < CEL_VL; e++) gathered[e] = w[(co + e % Q) * j->w_co + (ci + e / Q) * j->w_ci + at[i]];
             g[i] = cel_load(gathered);
         }
         for (int c = 0; c < 3; c++) {
