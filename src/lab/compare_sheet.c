@@ -4,6 +4,7 @@
 
 #include "lab/compare.h"
 #include "lab/report/page.h"
+#include "math/paired_test.h"
 
 const char *cel_compare_dataset_label(cel_page *page, const cel_result *r, int d) {
     const char *label = cel_history_dataset_label[r->c->worth[d]], *name = r->c->conf.datasets[d].name;
@@ -218,7 +219,7 @@ static const char *about_tests(cel_page *page, const cel_result *r) {
             "signed-rank test is below 0.05. No p-value is given, and no difference here is shown to be "
             "more than chance.",
             most, CEL_COMPARE_PAIRS);
-    double smallest = n_tests * ldexp(1, 1 - most);
+    double smallest = n_tests * cel_signed_rank_smallest((size_t)most);
     return cel_page_text(
         page,
         "Tests are two-sided and paired by seed; Holm's correction is over all %d of a kind. The paired t "
