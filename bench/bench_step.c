@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cellar/bench.h"
@@ -109,7 +110,9 @@ static void start(runner *r, char *const argv[]) {
     json_decref(answer(r)); /* ready */
 }
 
+/* One step, when the threads of the program before it, which may wait spinning, have given the cores back. */
 static void ask(runner *r, int i) {
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     fputs("\n", r->to);
     fflush(r->to);
     json_t *value = answer(r);
@@ -133,14 +136,15 @@ enum { OURS, SINGLE, EAGER, BEST, SIDES };
 static const struct peer {
     const char *name, *script, *flags[4];
     int images;
+    const char *best; /* at its best it takes this flag too */
 } peers[] = {{"nb201_k4", "peer_step.py", {"--case", "k4"}, 128},
              {"nb201_k2_keep3", "peer_step.py", {"--case", "k2_keep3"}, 128},
              {"nb201_k1", "peer_step.py", {"--case", "k1"}, 128},
              {"nb201_k1_bf16", "peer_step.py", {"--case", "k1"}, 128},
              {"nb201_path", "peer_step.py", {"--case", "path"}, 128},
              {"nb201_k1_valid", "peer_step.py", {"--case", "k1", "--valid"}, 64},
-             {"nb201_discrete_b1", "peer_infer.py", {"--batch", "1", "--repeat", "50"}, 1},
-             {"nb201_discrete_b256", "peer_infer.py", {"--batch", "256"}, 256}};
+             {"nb201_discrete_b1", "peer_infer.py", {"--batch", "1", "--repeat", "20"}, 1, "--freeze"},
+             {"nb201_discrete_b256", "peer_infer.py", {"--batch", "256"}, 256, "--freeze"}};
 
 static const struct peer *peer_of(const char *name) {
     for (size_t i = 0; i < sizeof peers / sizeof *peers; i++)
@@ -156,7 +160,10 @@ static void start_peer(runner *r, const struct peer *peer, const char *threads, 
     if (!python) must(CEL_FAIL(CEL_USAGE, "set PEER_PYTHON to a Python that has PyTorch"), "peer");
     snprintf(script, sizeof script, "%s/bench/peer/%s", CEL_SOURCE_DIR, peer->script);
     for (int i = 0; i < 4 && peer->flags[i]; i++) argv[n++] = (char *)(uintptr_t)peer->flags[i];
-    if (best) argv[n++] = (char *)(uintptr_t) "--best";
+    if (best) {
+        argv[n++] = (char *)(uintptr_t) "--best";
+        argv[n++] = (char *)(uintptr_t)peer->best; /* may be NULL: the end */
+    }
     r->images = peer->images;
     start(r, argv);
 }

@@ -88,7 +88,7 @@ static void print_profile(const result *r) {
     for (int i = 0; i < r->n_nodes; i++) {
         const cel_bench_node *n = &r->node[i];
         int bar = (int)(BAR * n->ms / all + 0.5);
-        if (n->ms < 0.002 * all) continue; /* JSON has them all */
+        if (n->ms < 0.003 * all) continue; /* JSON has them all */
         printf("%*s%-*.*s ", 2 * n->depth, "", 46 - 2 * n->depth, 46 - 2 * n->depth, n->label);
         for (int k = 0; k < bar; k++) fputs(block, stdout);
         printf("%*s %8.3f %5.1f%%", BAR - bar, "", n->ms, 100 * n->ms / all);

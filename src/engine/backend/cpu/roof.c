@@ -71,6 +71,7 @@ cel_status cel_roof_measure(cel_pool *pool, cel_roof *out) {
     double *done = cel_alloc(n * LINE, sizeof *done);
     float *data = cel_block_alloc(room);
     if (done && data) {
+        for (size_t i = 0; i < room / sizeof(float); i++) data[i] = 1; /* else all reads are of one page of zeros */
         *out = (cel_roof){.flops = operations_per_s(pool, isa->fma, done),
                           .bf16_flops = operations_per_s(pool, isa->bf16, done)};
         for (int i = 0; i < CEL_ROOF_SIZES; i++) {
