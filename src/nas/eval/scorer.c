@@ -24,7 +24,8 @@ const cel_opt cel_score_opts[] = {
     CEL_INT(cel_score_conf, ntk_batch, 16, 2, 1024,
             "images of ntk, each of which costs a pass (the authors take 72 for NAS-Bench-201, 14 for DARTS)"),
     CEL_INT(cel_score_conf, ntk_repeats, 3, 1, 100, "networks whose ntk is averaged"),
-    CEL_INT(cel_score_conf, regions_samples, 3000, 2, 1000000, "crops that linear_regions counts the patterns of"),
+    CEL_INT(cel_score_conf, regions_samples, 3000, 2, 1000000,
+            "crops that linear_regions counts the patterns of, in equal batches of at most 1000"),
     CEL_INT(cel_score_conf, regions_c, 1, 1, 1024, "channels of its thin network, which has one cell a resolution"),
     CEL_TEXT(cel_score_conf, backend, "cpu", "what computes: cpu or ref (slow and plain)"),
     CEL_OPTS_END};
@@ -220,8 +221,8 @@ static cel_status look(cel_scorer *s, const cel_backend *backend) {
     CEL_TRY(thin_space(s));
     s->regions = s->ntk;
     s->regions.space_conf = s->regions_space;
-    int batch = c->regions_samples < REGIONS_BATCH ? c->regions_samples : REGIONS_BATCH;
-    s->regions.n_batches = c->regions_samples / batch;
+    s->regions.n_batches = (c->regions_samples + REGIONS_BATCH - 1) / REGIONS_BATCH;
+    int batch = c->regions_samples / s->regions.n_batches;
     s->regions.shape.batch = batch;
     s->regions.shape.height = s->regions.shape.width = REGIONS_SIDE;
     size_t crops = (size_t)batch * (size_t)s->regions.n_batches;
