@@ -95,6 +95,10 @@ static void a_change_is_refused(void **state) {
     o = options(file, 5);
     o.dataset = "synthetic";
     test_fails(cel_correlate(&o, &r), CEL_CONFIG, "name a metric");
+    /* A file of something else, without a line feed, is none that was cut short. */
+    o = options(file, 5);
+    test_ok(cel_file_write_atomic(file, "notes", 5));
+    test_fails(cel_correlate(&o, &r), CEL_CONFIG, "scores.csv:1: the scores in it were made with \"notes\"");
     cel_free(file);
     test_temp_dir_remove(dir);
 }
