@@ -287,8 +287,8 @@ int cel_compare_notes(cel_page *page, const cel_result *r, const char *notes[CEL
         "Parameters are those of the benchmark's network for the data set (16 channels, 5 cells a stage). Baselines: "
         "the best cell of the table, the cell with the most parameters, the mean over all cells (what a random "
         "choice is worth), the cell with a skip connection on every edge.";
-    for (int m = 0; m < conf->n_methods && n < CEL_NOTES; m++)
-        for (int d = 0; d < conf->n_datasets && n < CEL_NOTES; d++) {
+    for (int m = 0; m < conf->n_methods; m++)
+        for (int d = 0; d < conf->n_datasets; d++) {
             const cel_recipe_expect *e = &r->c->plan[m][d].expect;
             if (!strcmp(published(page, r, m, d), "–") || !*e->source) continue;
             notes[n++] = cel_page_text(page, "Published, %s: %s.", cel_compare_label(r->c, m), e->source);
