@@ -10,15 +10,10 @@
  * from, and the weights are trained at the mean (weight_draw: false), as that code restores it after each architecture step. `temper`
  * is the temperature of the posterior: the divergence from the prior counts temper times, which is n_data / temper images. No L2
  * decay: the prior does that. Of second order with search.order: second; cells drawn from q and ranked (BaLeNAS-TF) are section `select`. */
-#include <math.h>
-
-#include "math/gaussian.h"
 #include "math/softmax.h"
 #include "nas/search/part_logits.h"
 #include "nas/search/part_regulariser.h"
 #include "train/optim.h"
-
-enum { MOST = CEL_MAX_CANDIDATES };
 
 typedef struct conf {
     double lr, beta1, beta2, prior_prec, prec_init, temper, init_scale, beta_scale;

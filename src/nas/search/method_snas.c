@@ -7,14 +7,9 @@
  * Like the authors' code: log alpha starts at N(1, 0.01^2); Adam with lr 3e-4, betas (0.5, 0.999), decay 1e-3; tau falls linearly
  * from 1 towards 0.03, which it would reach after the last of 150 epochs (tau_epochs: 150). Without their resource constraint. The SNAS of
  * DrNAS' comparison on NAS-Bench-201 is levels: bilevel, tau 10 to 1 over all epochs. */
-#include <math.h>
-
 #include "math/gumbel.h"
-#include "math/softmax.h"
 #include "nas/search/part_logits.h"
 #include "train/schedule.h"
-
-enum { MOST = CEL_MAX_CANDIDATES };
 
 typedef struct conf {
     cel_part_logits_conf logits;
