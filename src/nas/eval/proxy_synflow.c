@@ -1,4 +1,4 @@
-/* synflow: the flow through the network of absolute weights (Tanaka et al., 2020); see flow.c. Raw, up to some 1e43
+/* synflow: the flow through the network of absolute weights (Tanaka et al., 2020); see flow.c. Raw, up to some 1e50
  * for NAS-Bench-201's largest cells; others print its logarithm. */
 #include "nas/eval/flow.h"
 #include "nas/eval/proxy.h"
