@@ -14,7 +14,7 @@ typedef struct cell {
     const char *const *op_name;
     cel_val weights;
     int channels; /* of the part that the candidates see */
-    cel_val conv[CEL_MIX_MAX_CONVS], stats[2 * CEL_MIX_MAX_CONVS];
+    cel_val conv[CEL_MIX_MAX_ROWS * CEL_MIX_MAX_COLS], stats[2 * CEL_MIX_MAX_ROWS * CEL_MIX_MAX_COLS];
     int n_convs;
 } cell;
 
