@@ -2,8 +2,6 @@
  *   y = conv2d(x, w) + b + sum of the terms,  relu = max(y, 0)
  * w and b are those of a convolution with the batch norm behind it folded in (engine/exec/inference.h); the terms are
  * the other edges of its node. An output that nobody reads is not made. */
-#include <math.h>
-
 #include "engine/op/check.h"
 
 static cel_status infer(const cel_graph *g, const cel_val *in, int n_in, const void *attr, cel_value *out, int *n_out) {

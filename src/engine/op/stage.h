@@ -9,14 +9,11 @@
     X(NODE_SUM, "sum of a node's terms", false)                                                                        \
     X(PAD, "ReLU and padding", false)                                                                                  \
     X(CONV3, "convolution 3x3", true)                                                                                  \
-    X(CONV1, "convolution 1x1", true)                                                                                  \
     X(STATISTICS, "batch norm statistics", true)                                                                       \
     X(GRAD_SUMS, "sums of batch norm and edge weights", false)                                                         \
     X(GRAD_CONV, "gradient of a convolution's output", false)                                                          \
     X(DATA3, "data gradient 3x3", true)                                                                                \
-    X(DATA1, "data gradient 1x1", true)                                                                                \
     X(WEIGHT3, "weight gradient 3x3", true)                                                                            \
-    X(WEIGHT1, "weight gradient 1x1", true)                                                                            \
     X(NODE_GRAD, "sum of a node's gradient", false)
 
 typedef enum cel_stage {

@@ -223,8 +223,7 @@ static const char *refuses(const cel_graph *g, const cel_op *op) {
     if (!able) return "bfloat16 needs a CPU with AVX512-BF16 (and CELLAR_ISA not below avx512): search.precision fp32";
     if (ca < 8 || ca % 4 || x.dim[2] % 2 || x.dim[3] % 4 || x.dim[3] > 32)
         return "bfloat16 takes 8 channels or more, in fours, through a cell's operations, images of even height, and "
-               "widths "
-               "of 4, 8 and so on up to 32 pixels: search.precision fp32";
+               "widths of 4, 8 and so on up to 32 pixels: search.precision fp32";
     return NULL;
 }
 

@@ -1,4 +1,4 @@
-/* The inner loops of convolution over lanes of images, shared by conv.isa.c and mixed_cell.isa.c.
+/* The inner loops of convolution over lanes of images, shared by conv.isa.c and the mixed cell.
  *
  * Everything is a list of taps: one input and one weight offset each. So one loop serves every kernel size, stride, dilation, group and
  * the data gradient (flipped taps; one list a phase of the stride). Inputs are padded beforehand, so no loop has a border. A tile of

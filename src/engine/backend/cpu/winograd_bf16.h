@@ -21,8 +21,6 @@ CEL_BF16_INLINE __m512i cel_bf16_pairs(cel_vf a, cel_vf b) {
 
 /* ---- Weights, as [16][n_co/Q][n_ci/2][Q] pairs of input channels ---- */
 
-static inline size_t cel_wino_bf16_weight_floats(int n_ci, int n_co) { return cel_wino_weight_floats(n_ci, n_co) / 2; }
-
 /* From cel_wino_weights' `u` of the same output channels. */
 CEL_BF16 static inline void cel_wino_bf16_weights(const cel_conv_job *j, const float *u, int co, void *to) {
     uint32_t *out = to;
@@ -39,8 +37,6 @@ CEL_BF16 static inline void cel_wino_bf16_weights(const cel_conv_job *j, const f
 }
 
 /* ---- Forward and data gradient ---- */
-
-static inline size_t cel_wino_bf16_scratch_floats(int n_ci, int n_co) { return cel_wino_scratch_floats(n_ci, n_co); }
 
 /* B^T d for one column of one channel. */
 CEL_BF16_INLINE void cel_wino_column(const float *x, ptrdiff_t row, cel_vf c[4]) {
