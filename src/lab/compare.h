@@ -143,8 +143,8 @@ typedef struct cel_sheet {
     int rule;                    /* a line before this row; 0: none */
     const char **cell;           /* (1 + n_rows) x n_cols, the head first */
 } cel_sheet;
-/* Notes: seven of the comparison, and the source of each published figure. */
-enum { CEL_SHEETS = 3, CEL_NOTES = 7 + CEL_COMPARE_METHODS * CEL_COMPARE_DATASETS };
+/* Notes: eight of the comparison, and the source of each published figure. */
+enum { CEL_SHEETS = 3, CEL_NOTES = 8 + CEL_COMPARE_METHODS * CEL_COMPARE_DATASETS };
 /* The tables of a data set, and the remarks that belong to all of them; everything lives as long as the page. */
 int cel_compare_sheets(struct cel_page *page, const cel_result *r, int dataset, cel_sheet sheets[CEL_SHEETS]);
 int cel_compare_notes(struct cel_page *page, const cel_result *r, const char *notes[CEL_NOTES]);

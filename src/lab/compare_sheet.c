@@ -275,6 +275,7 @@ int cel_compare_notes(cel_page *page, const cel_result *r, const char *notes[CEL
     int n = 0;
     if (r->n_ended < n_due(r))
         notes[n++] = cel_page_text(page, "Not finished: %d of %d searches have ended.", r->n_ended, n_due(r));
+    if (*conf->note) notes[n++] = conf->note;
     notes[n++] = trainings(page, r);
     if (conf->n_methods > 1) notes[n++] = about_tests(page, r);
     notes[n++] = about_ranks(page, r);

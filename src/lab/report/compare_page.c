@@ -375,7 +375,6 @@ static void put_notes(cel_page *page, const cel_result *r) {
     const char *notes[CEL_NOTES];
     int n = cel_compare_notes(page, r, notes);
     cel_page_put(page, "<section><h2>What these numbers are</h2>");
-    if (*r->c->conf.note) cel_page_put(page, "<p>%s</p>", cel_page_escape(page, r->c->conf.note));
     cel_page_put(page, "<ul>");
     for (int i = 0; i < n; i++) cel_page_put(page, "<li>%s</li>", cel_page_escape(page, notes[i]));
     cel_page_put(page, "</ul></section>\n");
