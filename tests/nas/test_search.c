@@ -706,6 +706,8 @@ static void wrong_settings(void **state) {
         {"search: {levels: single, order: second, stages: [{k: 1}]}", "levels: bilevel"},
         {"search: {levels: both, stages: [{k: 1}]}", "single"},
         {"search: {xi: 0.1, stages: [{k: 1}]}", "order: second"},
+        {"search: {edge_lr: 0.1, stages: [{k: 1}]}", "edge_norm: on"},
+        {"search: {method: random, stages: [{k: 1}]}\nwatch: {interval: 1}", "random learns no distribution"},
         {"search: {method: snas, stages: [{k: 1}]}\nmethod: {tau: 0}", "1e-06"},
         {"search: {method: snas, stages: [{k: 1}]}\nmethod: {tau_min: -1}", "1e-06"},
         {"search: {method: balenas, stages: [{k: 1}]}\nmethod: {prior_prec: 0}", "1e-12"},

@@ -205,6 +205,14 @@ static cel_status check_parts(const cel_settings *settings) {
     if (search->xi > 0 && !second)
         return CEL_FAIL(CEL_CONFIG, "search.xi: %g, but search.order is first: take order: second or leave xi out",
                         search->xi);
+    if (search->edge_lr > 0 && !cel_settings_edge_norm(settings))
+        return CEL_FAIL(CEL_CONFIG,
+                        "search.edge_lr: %g, but search.edge_norm is off: take edge_norm: on or leave edge_lr out",
+                        search->edge_lr);
+    if (settings->watch.interval && !method->gradient && !method->reward)
+        return CEL_FAIL(CEL_CONFIG,
+                        "watch.interval: %d, but %s learns no distribution that could collapse: leave watch out",
+                        settings->watch.interval, method->name);
     return CEL_OK;
 }
 
