@@ -92,9 +92,8 @@ struct cel_method {
     size_t conf_size, state_size;
     bool straight_through; /* the network adds the zero weights of entries that are off, so that they get a gradient */
     bool score_function;   /* `gradient` is not the chain rule through the weights: no second order */
-    bool
-        edge_norm; /* search.edge_norm unless the recipe says otherwise: each weight times its edge's share (policy.h) */
-    cel_levels levels; /* search.levels unless the recipe says otherwise */
+    bool edge_norm;        /* search.edge_norm unless the recipe says otherwise: weights times their edge's share */
+    cel_levels levels;     /* search.levels unless the recipe says otherwise */
     /* Declares tensors and starts the distribution. */
     cel_status (*init)(cel_policy *policy);
     /* One draw: weights (zeroed before) for every live entry. gates comes equal to live; an entry whose gate is set to 0 is not computed
@@ -103,8 +102,8 @@ struct cel_method {
     /* d loss / d parameters of the last draw (n_params numbers, zeroed before). Optional: a method without it never has an architecture
      * half-step. */
     void (*gradient)(cel_policy *policy, const cel_at *at, const cel_feedback *feedback, double *grad);
-    /* Moves the distribution (with `gradient` or not at all): grad and grad2 are the means over the half-step's draws of the gradient and of its square. What does not
-     * depend on a batch (regularisers) belongs here. */
+    /* Moves the distribution (with `gradient` or not at all): grad and grad2 are the means over the half-step's draws of the gradient
+     * and of its square. What does not depend on a batch (regularisers) belongs here. */
     void (*step)(cel_policy *policy, const cel_at *at, const double *grad, const double *grad2);
     /* Methods that learn from rewards, after each epoch of weight steps and forward only (a controller). rollouts: passes an epoch; each
      * asks `sample` for a draw (CEL_PHASE_REWARD, at->step = 0 .. rollouts-1), runs it in evaluation mode on a fresh batch of the
