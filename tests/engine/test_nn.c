@@ -256,9 +256,34 @@ static void darts_layers(void **state) {
     cel_graph_destroy(g);
 }
 
+/* More convolutions than a fused cell takes. */
+static void large_cell(void **state) {
+    (void)state;
+    static const char *const names[CEL_MIX_MAX_COLS] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    cel_mixed_cell_attr attr = {.n_nodes = CEL_MIX_MAX_NODES, .k = 1, .n_cols = CEL_MIX_MAX_COLS, .bn = {1e-5f, 0.1f}};
+    for (int col = 0; col < CEL_MIX_MAX_COLS; col++) attr.kind[col] = col % 2 ? CEL_MIX_CONV1 : CEL_MIX_CONV3;
+    memset(attr.live, 1, sizeof attr.live);
+    for (int fused = 0; fused < 2; fused++) {
+        cel_graph *g;
+        test_ok(cel_graph_create(&g));
+        cel_val x = cel_graph_input(g, "x", CEL_F32, CEL_BATCH, CEL_SHAPE(1, 2, 3, 3));
+        cel_val weights =
+            cel_graph_input(g, "weights", CEL_F32, CEL_DENSE, CEL_SHAPE(CEL_MIX_MAX_ROWS, CEL_MIX_MAX_COLS));
+        cel_nn_mixed_cell(g, x, weights, &attr, names, fused);
+        if (fused) {
+            test_fails(cel_graph_seal(g), CEL_SHAPE, "at most 28 in a fused cell; build it plain");
+        } else {
+            test_ok(cel_graph_seal(g));
+            has(g, "edge1<-0.a.conv.weight", CEL_SHAPE(2, 2, 3, 3));
+            has(g, "edge5<-4.h.bn.running_var", CEL_SHAPE(2));
+        }
+        cel_graph_destroy(g);
+    }
+}
+
 int main(void) {
     setenv("CELLAR_POISON", "1", 1);
     const struct CMUnitTest tests[] = {cmocka_unit_test(mixed_cell_names), cmocka_unit_test(darts_layers),
-                                       cmocka_unit_test(fused_is_plain)};
+                                       cmocka_unit_test(large_cell), cmocka_unit_test(fused_is_plain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
