@@ -327,7 +327,7 @@ static void merge_moments(const forward *f, int conv, int c, double *mean, doubl
         *mean += delta * m[0] / total;
         n = total;
     }
-    *var = m2 > 0 ? m2 / n : 0;
+    *var = m2 < 0 ? 0 : m2 / n;
 }
 
 /* Statistics of the convolutions of one source node. */
