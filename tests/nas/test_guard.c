@@ -78,15 +78,17 @@ static cel_status fill(void *ctx, const cel_state *state, bool whole) {
     return CEL_OK;
 }
 
-static cel_status begin(guarded *g, const char *set, int threads) {
+static cel_status begin_with(guarded *g, const char *const *sets, int n_sets, int threads) {
     cel_synthetic what = {
         .seed = 3, .n_train = 56, .n_test = 8, .n_classes = 4, .channels = 3, .height = 8, .width = 8};
     test_ok(cel_conf_parse("recipe", recipe, strlen(recipe), &g->conf));
-    if (set) test_ok(cel_conf_set(g->conf, set));
+    for (int i = 0; i < n_sets; i++) test_ok(cel_conf_set(g->conf, sets[i]));
     test_ok(cel_settings_init(&g->settings, g->conf, NULL, 0));
     test_ok(cel_dataset_synthetic(&what, &g->data));
     return cel_search_create(&g->settings, g->data, NULL, threads, &g->search);
 }
+
+static cel_status begin(guarded *g, const char *set, int threads) { return begin_with(g, &set, set != NULL, threads); }
 
 static void end(guarded *g) {
     drop(g);
@@ -209,6 +211,34 @@ static void limits(void **state) {
     end(&held);
 }
 
+/* A limit that no cell of the unpruned operations meets does not end the search: the cell then has pruned ones. */
+static void limits_after_pruning(void **state) {
+    (void)state;
+    static const char stages[] = "search.stages=[{k: 1, epochs: 1}, {k: 1, ops: 1, epochs: 1}]";
+    static guarded free_, held;
+    cel_genotype nothing;
+    cel_arch_cost least;
+    memset(&free_, 0, sizeof free_);
+    memset(&held, 0, sizeof held);
+    test_ok(begin(&free_, stages, 1));
+    test_ok(go(&free_));
+    const cel_settings *settings = &free_.settings;
+    const cel_net_shape shape = {8, 3, 8, 8, 4};
+    nothing = free_.epoch[1].genotype;
+    for (int e = 0; e < nothing.n; e++) nothing.edge[e].op = 0;
+    test_ok(settings->space->cost(settings->space_conf, &shape, &nothing, &least));
+    assert_true(free_.epoch[1].cost.params > least.params); /* the one cell that pruning left */
+    char limit[64];
+    snprintf(limit, sizeof limit, "search.max_params=%lld", (long long)least.params);
+    test_ok(begin_with(&held, (const char *const[]){stages, limit}, 2, 1));
+    test_ok(go(&held));
+    assert_int_equal(held.epochs, 2);
+    assert_true(held.epoch[1].cost.params == least.params);
+    assert_true(held.epoch[1].train_loss == free_.epoch[1].train_loss);
+    end(&free_);
+    end(&held);
+}
+
 static void limits_that_nothing_meets(void **state) {
     (void)state;
     guarded *g = cel_alloc(1, sizeof *g);
@@ -226,6 +256,7 @@ int main(void) {
                                        cmocka_unit_test(stops),
                                        cmocka_unit_test(remembers),
                                        cmocka_unit_test(limits),
+                                       cmocka_unit_test(limits_after_pruning),
                                        cmocka_unit_test(limits_that_nothing_meets)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -495,9 +495,9 @@ cel_status cel_search_genotype(const cel_search *s, cel_genotype *out) {
     }
     cel_limit limit = limit_of(s);
     if (limit.params || limit.flops) {
+        /* What is pruned scores 0 and comes last, but comes: a limit that some cell meets is then met at all times. */
         cel_policy_report(s->policy, s->scores);
-        return cel_limit_derive(&limit, s->settings->space, s->scores, s->policy->live, cost_of, (void *)(uintptr_t)s,
-                                out);
+        return cel_limit_derive(&limit, s->settings->space, s->scores, NULL, cost_of, (void *)(uintptr_t)s, out);
     }
     cel_policy_scores(s->policy, s->scores);
     return cel_space_derive(s->settings->space, s->scores, s->policy->live, out);
