@@ -183,6 +183,7 @@ static void run_case(const cel_bench_case *c, const options *o, runner side[SIDE
         start(&side[SINGLE], self);
     }
     for (int i = EAGER; peer && i < SIDES; i++) start_peer(&side[i], peer, threads, i == BEST);
+    fprintf(stderr, "%s: all are ready\n", c->name);
     for (int step = 0; step < o->steps; step++)
         for (int i = 0; i < SIDES; i++)
             if (side[i].pid) ask(&side[i], step);
