@@ -1,10 +1,18 @@
 /* cellar derive: the architecture that a choice matrix, or a run, means. */
+#define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
+#include <sys/stat.h>
 
 #include "cellar/arch.h"
 #include "cellar/run.h"
 #include "cli.h"
 
+static bool is_directory(const char *path) {
+    struct stat s;
+    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+/* A run's cell is the one on record: what its numbers mean is not to be seen from them alone (a limit, for one). */
 static cel_status derive(const char *path, int epoch, bool alpha, cel_genotype *out) {
     cel_arch_space space;
     double *matrix;
@@ -13,6 +21,7 @@ static cel_status derive(const char *path, int epoch, bool alpha, cel_genotype *
         cel_status status = cel_run_selected(path, out);
         if (status == CEL_OK || (status != CEL_NOTFOUND && status != CEL_IO)) return status;
     }
+    if (!alpha && is_directory(path)) return cel_run_recorded(path, epoch, out);
     CEL_TRY(cel_choice_read(path, epoch, &space, &matrix, &live));
     const cel_topology *t = cel_topology_get(space);
     int rows = t->n_cells * t->n_edges;

@@ -63,6 +63,9 @@ typedef struct cel_run_options {
  * opening the data answers. */
 cel_status cel_run_search(const cel_recipe *recipe, const cel_run_options *options, cel_genotype *found);
 
+/* The cell that a run recorded after `epoch` (genotypes.jsonl), -1 for the last. CEL_NOTFOUND: no such epoch, or no
+ * file; CEL_FORMAT. */
+cel_status cel_run_recorded(const char *dir, int epoch, cel_genotype *out);
 /* The cell that a finished run selected among drawn ones (selection.json). CEL_NOTFOUND: it did not; CEL_FORMAT. */
 cel_status cel_run_selected(const char *dir, cel_genotype *out);
 

@@ -266,6 +266,53 @@ out:
     return status;
 }
 
+/* The last whole line, or that of an epoch; a line without its line feed is what a kill left. */
+static cel_status recorded_in(const char *text, size_t n, int epoch, cel_genotype *out) {
+    json_t *line = NULL;
+    bool found = false;
+    for (const char *end; n && !found && (end = memchr(text, '\n', n));) {
+        size_t length = (size_t)(end - text);
+        bool last = length + 1 == n || !memchr(end + 1, '\n', n - length - 1);
+        if (epoch >= 0 || last) {
+            json_decref(line);
+            line = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
+            const json_t *number = json_object_get(line, "epoch");
+            if (!json_is_integer(number)) {
+                json_decref(line);
+                return CEL_FAIL(CEL_FORMAT, "expected objects with an epoch, found another line");
+            }
+            found = epoch < 0 || json_integer_value(number) == epoch;
+        }
+        text = end + 1;
+        n -= length + 1;
+    }
+    const char *cell = found ? json_string_value(json_object_get(line, "genotype")) : NULL;
+    cel_status status;
+    if (!found)
+        status =
+            epoch < 0 ? CEL_FAIL(CEL_NOTFOUND, "no epoch is finished") : CEL_FAIL(CEL_NOTFOUND, "no epoch %d", epoch);
+    else
+        status =
+            cell ? cel_genotype_parse(cell, out) : CEL_FAIL(CEL_FORMAT, "expected an epoch's genotype, found none");
+    json_decref(line);
+    return status;
+}
+
+cel_status cel_run_recorded(const char *dir, int epoch, cel_genotype *out) {
+    enum { MOST = 256 << 20 };
+    char *path = cel_path_join(dir, "genotypes.jsonl"), *text = NULL;
+    size_t n;
+    if (!path) return CEL_FAIL(CEL_NOMEM, "out of memory");
+    cel_status status = cel_file_read(path, MOST, &text, &n);
+    if (status == CEL_OK) {
+        status = recorded_in(text, n, epoch, out);
+        if (status != CEL_OK) cel_status_prefix(status, "%s", path);
+    }
+    cel_free(text);
+    cel_free(path);
+    return status;
+}
+
 cel_status cel_run_selected(const char *dir, cel_genotype *out) {
     enum { MOST = 64 << 20 };
     char *path = cel_path_join(dir, "selection.json"), *text = NULL;

@@ -173,10 +173,40 @@ static void derive(void **state) {
     refused(CEL_IO, "found a device or pipe", "derive", path, "--svg", "/dev/full");
     test_ok(cel_file_write_atomic(path, "1 2 3\n", 6));
     refused(CEL_FORMAT, "fit no space", "derive", path);
-    refused(CEL_NOTFOUND, "metrics.jsonl", "derive", dir);
+    refused(CEL_NOTFOUND, "genotypes.jsonl", "derive", dir);
+    refused(CEL_NOTFOUND, "metrics.jsonl", "derive", dir, "--alpha");
     refused(CEL_USAGE, "derive", "derive");
     cel_free(path);
     cel_free(svg);
+    test_temp_dir_remove(dir);
+}
+
+/* Of a run, the recorded cell, which need not be the largest numbers' (here: those of DrNAS). */
+static void derive_of_a_run(void **state) {
+    (void)state;
+    static const char numbers[] = "{\"epoch\":0,\"concentration\":[[0,0,0,1,0],[0,0,0,1,0],[0,0,0,1,0],[0,1,0,0,0],"
+                                  "[0,0,0,1,0],[0,0,0,1,0]]}\n";
+#define FIRST "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+#define SECOND "|skip_connect~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    static const char cells[] =
+        "{\"epoch\":0,\"genotype\":\"" FIRST "\"}\n{\"epoch\":1,\"genotype\":\"" SECOND "\"}\n{\"epoch\":2,\"geno";
+    char *dir = test_temp_dir(), *metrics = cel_path_join(dir, "metrics.jsonl"), *text;
+    char *path = cel_path_join(dir, "genotypes.jsonl");
+    test_ok(cel_file_write_atomic(metrics, numbers, strlen(numbers)));
+    test_ok(cel_file_write_atomic(path, cells, strlen(cells)));
+    text = run("derive", dir); /* the torn line does not count */
+    assert_string_equal(text, SECOND "\n");
+    cel_free(text);
+    text = run("derive", dir, "--epoch", "0");
+    assert_string_equal(text, FIRST "\n");
+    cel_free(text);
+    refused(CEL_NOTFOUND, "no epoch 2", "derive", dir, "--epoch", "2");
+    test_ok(cel_file_write_atomic(path, "{}\n", 3));
+    refused(CEL_FORMAT, "an epoch", "derive", dir);
+    test_ok(cel_file_write_atomic(path, "", 0));
+    refused(CEL_NOTFOUND, "no epoch is finished", "derive", dir);
+    cel_free(path);
+    cel_free(metrics);
     test_temp_dir_remove(dir);
 }
 
@@ -185,6 +215,7 @@ int main(void) {
         cmocka_unit_test(one_architecture), cmocka_unit_test(json_has_every_number),
         cmocka_unit_test(top_and_where),    cmocka_unit_test(files),
         cmocka_unit_test(wrong_questions),  cmocka_unit_test(derive),
+        cmocka_unit_test(derive_of_a_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
