@@ -213,9 +213,22 @@ typedef struct crew {
 typedef struct errand {
     crew *crew;
     job *job;
+    bool begun; /* its recipe and its images are good, and its directory is this run's */
     char genotype[CEL_GENOTYPE_TEXT];
     double test;
 } errand;
+
+static void on_begin(void *ctx, const cel_search_info *info, const cel_dataset_info *data) {
+    errand *e = ctx;
+    (void)info;
+    (void)data;
+    e->begun = true;
+}
+
+/* Would the search fail like this each time? A recipe that is refused before its search begins is no failed search. */
+static bool has_failed(const errand *e, cel_status status) {
+    return status == CEL_DIVERGED || (e->begun && (status == CEL_CONFIG || status == CEL_UNSUPPORTED));
+}
 
 static bool on_step(void *ctx, const cel_search_progress *p) {
     errand *e = ctx;
@@ -261,6 +274,7 @@ static cel_status search_in(errand *e, const char *dir, const cel_recipe *recipe
                                      .threads = w->threads,
                                      .command = command,
                                      .ctx = e,
+                                     .begin = on_begin,
                                      .step = on_step,
                                      .end = on_end};
     cel_status status = cel_run_search(recipe, &options, NULL);
@@ -307,7 +321,7 @@ static cel_status run_errand(errand *e) {
     char *dir = cel_compare_run_dir(w->c, w->options->dir, j->method, j->dataset, seed), *why = NULL;
     cel_status status = dir ? search_in(e, dir, recipe) : CEL_FAIL(CEL_NOMEM, "out of memory");
     if (status == CEL_COLLAPSED) status = CEL_OK; /* stopped by its watch: what it told is its cell */
-    if (status == CEL_DIVERGED) {
+    if (has_failed(e, status)) {
         why = cel_strdup(cel_status_message());
         status = why ? CEL_OK : CEL_FAIL(CEL_NOMEM, "out of memory");
         if (time_of_run(dir, &seconds) != CEL_OK) seconds = 0; /* before its first epoch there is no account */

@@ -229,6 +229,38 @@ static void failures_are_told(void **state) {
     cel_comparison_destroy(c);
 }
 
+/* So has one that ends, once begun, without a cell within its limit; a limit that nothing meets is told, not recorded. */
+static void failures_of_a_limit(void **state) {
+    (void)state;
+    static const char methods[] =
+        "seeds: 1\n" DATASETS COMMON "methods:\n"
+        "  - {name: limited, settings: {search: {method: darts, max_params: 4894}, select: {by: one_shot, "
+        "samples: 1}}}\n"
+        "  - {name: random, settings: {search: {method: random}}}\n";
+    cel_comparison *c = open_text(methods);
+    char *to = cel_path_join(dir, "limited");
+    watch w = {0};
+    test_ok(search(c, to, false, 1, &w));
+    assert_int_equal(w.ended, 2);
+    json_t *searches = searches_of(c, to);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(searches, 0), "status")), "failed");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(searches, 1), "status")), "found");
+    json_decref(searches);
+    char *lines = read_file(to, "results.jsonl");
+    assert_non_null(strstr(lines, "within search.max_params"));
+    cel_free(lines);
+    cel_free(to);
+    cel_comparison_destroy(c);
+    c = open_text("seeds: 1\n" DATASETS COMMON "methods:\n"
+                  "  - {name: limited, settings: {search: {method: darts, max_params: 10}}}\n");
+    to = cel_path_join(dir, "refused");
+    w = (watch){0};
+    test_fails(search(c, to, false, 1, &w), CEL_CONFIG, "raise search.max_params");
+    assert_int_equal(w.ended, 0);
+    cel_free(to);
+    cel_comparison_destroy(c);
+}
+
 static void refuses_what_changed(void **state) {
     (void)state;
     watch w = {0};
@@ -566,11 +598,11 @@ static void bad_records(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_and_records),     cmocka_unit_test(resumes),
-        cmocka_unit_test(side_by_side),         cmocka_unit_test(failures_are_told),
-        cmocka_unit_test(refuses_what_changed), cmocka_unit_test(forms_are_well_formed),
-        cmocka_unit_test(statistics_are_right), cmocka_unit_test(bad_comparisons),
-        cmocka_unit_test(bad_records),
+        cmocka_unit_test(runs_and_records),      cmocka_unit_test(resumes),
+        cmocka_unit_test(side_by_side),          cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(failures_of_a_limit),   cmocka_unit_test(refuses_what_changed),
+        cmocka_unit_test(forms_are_well_formed), cmocka_unit_test(statistics_are_right),
+        cmocka_unit_test(bad_comparisons),       cmocka_unit_test(bad_records),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
