@@ -93,7 +93,8 @@ typedef struct cel_outcome {
     cel_searcher_found *queries; /* a searcher's */
 } cel_outcome;
 
-/* A method on a data set, over its seeds. Numbers are NAN where there are too few searches. */
+/* A method on a data set, over its seeds. Numbers are NAN where there are too few searches; intervals also
+ * where all found one cell. */
 typedef struct cel_summary {
     int n, n_failed, n_missing;
     double mean[CEL_HISTORY_DATASETS], deviation[CEL_HISTORY_DATASETS], interval[CEL_HISTORY_DATASETS];
@@ -143,8 +144,8 @@ typedef struct cel_sheet {
     int rule;                    /* a line before this row; 0: none */
     const char **cell;           /* (1 + n_rows) x n_cols, the head first */
 } cel_sheet;
-/* Notes: eight of the comparison, and the source of each published figure. */
-enum { CEL_SHEETS = 3, CEL_NOTES = 8 + CEL_COMPARE_METHODS * CEL_COMPARE_DATASETS };
+/* Notes: nine of the comparison, and the source of each published figure. */
+enum { CEL_SHEETS = 3, CEL_NOTES = 9 + CEL_COMPARE_METHODS * CEL_COMPARE_DATASETS };
 /* The tables of a data set, and the remarks that belong to all of them; everything lives as long as the page. */
 int cel_compare_sheets(struct cel_page *page, const cel_result *r, int dataset, cel_sheet sheets[CEL_SHEETS]);
 int cel_compare_notes(struct cel_page *page, const cel_result *r, const char *notes[CEL_NOTES]);

@@ -172,7 +172,8 @@ static void sum_up(const cel_result *r, int m, int d, double *value, cel_summary
         }
         out->mean[k] = n ? cel_stats_mean(value, n) : NAN;
         out->deviation[k] = n > 1 ? cel_stats_deviation(value, n) : NAN;
-        out->interval[k] = cel_mean_interval(value, n, 1 - r->c->conf.level);
+        /* One cell, found again and again, has no spread to judge the mean by: no interval, rather than none of width. */
+        out->interval[k] = out->cells > 1 ? cel_mean_interval(value, n, 1 - r->c->conf.level) : NAN;
     }
     if (!n) out->best = out->worst = NAN;
     out->regret = n ? optimum - out->mean[worth] : NAN;

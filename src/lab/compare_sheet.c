@@ -265,6 +265,13 @@ static bool any_searcher(const cel_result *r) {
     return false;
 }
 
+static bool any_one_cell(const cel_result *r) {
+    for (int m = 0; m < r->c->conf.n_methods; m++)
+        for (int d = 0; d < r->c->conf.n_datasets; d++)
+            if (r->summary[m][d].n > 1 && r->summary[m][d].cells == 1) return true;
+    return false;
+}
+
 static int n_due(const cel_result *r) {
     const cel_compare_conf *conf = &r->c->conf;
     return conf->n_methods * conf->n_datasets * conf->seeds;
@@ -277,6 +284,10 @@ int cel_compare_notes(cel_page *page, const cel_result *r, const char *notes[CEL
         notes[n++] = cel_page_text(page, "Not finished: %d of %d searches have ended.", r->n_ended, n_due(r));
     if (*conf->note) notes[n++] = conf->note;
     notes[n++] = trainings(page, r);
+    if (any_one_cell(r))
+        notes[n++] =
+            "One cell: where all searches of a method found the same one there is no interval; that they agree does "
+            "not make its accuracy certain.";
     if (conf->n_methods > 1) notes[n++] = about_tests(page, r);
     notes[n++] = about_ranks(page, r);
     notes[n++] = about_cost(page, r);

@@ -261,6 +261,33 @@ static void failures_of_a_limit(void **state) {
     cel_comparison_destroy(c);
 }
 
+/* Who sees the whole table finds the same cell with every seed: that is no interval of no width. */
+static void one_cell_has_no_interval(void **state) {
+    (void)state;
+    cel_comparison *c = open_text("seeds: 3\ndatasets:\n  - {name: cifar10}\nmethods:\n"
+                                  "  - {name: all, searcher: random_search, budget: 15625}\n"
+                                  "  - {name: some, searcher: random_search, budget: 20}\n");
+    char *to = cel_path_join(dir, "one-cell"), *text;
+    watch w = {0};
+    cel_result r;
+    test_ok(search(c, to, false, 1, &w));
+    test_ok(cel_result_read(c, to, &r));
+    assert_true(r.summary[0][0].n == 3 && r.summary[0][0].cells == 1 && r.summary[0][0].deviation[0] == 0);
+    assert_true(isnan(r.summary[0][0].interval[0]));
+    assert_true(r.summary[1][0].cells > 1 && r.summary[1][0].interval[0] > 0);
+    cel_result_fini(&r);
+    test_ok(cel_comparison_text(c, to, CEL_COMPARISON_TEXT, &text));
+    assert_non_null(strstr(text, "One cell: where all searches of a method found the same one"));
+    cel_free(text);
+    cel_free(to);
+    cel_comparison_destroy(c);
+    c = open_text(TRIAL);
+    test_ok(cel_comparison_text(c, whole, CEL_COMPARISON_TEXT, &text));
+    assert_null(strstr(text, "One cell:"));
+    cel_free(text);
+    cel_comparison_destroy(c);
+}
+
 static void refuses_what_changed(void **state) {
     (void)state;
     watch w = {0};
@@ -598,11 +625,12 @@ static void bad_records(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_and_records),      cmocka_unit_test(resumes),
-        cmocka_unit_test(side_by_side),          cmocka_unit_test(failures_are_told),
-        cmocka_unit_test(failures_of_a_limit),   cmocka_unit_test(refuses_what_changed),
-        cmocka_unit_test(forms_are_well_formed), cmocka_unit_test(statistics_are_right),
-        cmocka_unit_test(bad_comparisons),       cmocka_unit_test(bad_records),
+        cmocka_unit_test(runs_and_records),     cmocka_unit_test(resumes),
+        cmocka_unit_test(side_by_side),         cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(failures_of_a_limit),  cmocka_unit_test(one_cell_has_no_interval),
+        cmocka_unit_test(refuses_what_changed), cmocka_unit_test(forms_are_well_formed),
+        cmocka_unit_test(statistics_are_right), cmocka_unit_test(bad_comparisons),
+        cmocka_unit_test(bad_records),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
