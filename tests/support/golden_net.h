@@ -19,7 +19,7 @@ bool golden_backend_wanted(const cel_backend *backend);
  * is within, at most GOLDEN_NUDGES times. A ReLU whose input is within rounding of 0 may go either way in float arithmetic, and one
  * that goes the other way than the reference moves a gradient by up to a percent of it. An implementation that is right lands on
  * the reference's side under some of these nudges (and the check says which it needed), one that is wrong under none. */
-enum { GOLDEN_NUDGES = 16 };
+enum { GOLDEN_NUDGES = 64 };
 double golden_without_kinks(double (*run)(const test_golden *, const cel_backend *, bool), const test_golden *golden,
                             const cel_backend *backend, bool fused);
 /* Moves the parameters as the present nudge says. */
