@@ -105,4 +105,7 @@ void cli_progress_update(double done, const char *fmt, ...) __attribute__((forma
 void cli_progress_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Removes the bar; the next update starts a new one. */
 void cli_progress_end(void);
+/* From now on the first SIGINT or SIGTERM only asks to stop; the second kills. */
+void cli_catch_signals(void);
+bool cli_stop_asked(void);
 #endif

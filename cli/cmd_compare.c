@@ -1,27 +1,11 @@
 /* cellar compare: methods x data sets x seeds, then tables, tests and a page. */
 #define _POSIX_C_SOURCE 200809L
 #include <limits.h>
-#include <signal.h>
 #include <string.h>
 
 #include "cellar/compare.h"
 #include "cellar/text.h"
 #include "cli.h"
-
-static volatile sig_atomic_t stop_asked;
-
-/* The second signal kills. */
-static void on_signal(int number) {
-    stop_asked = 1;
-    signal(number, SIG_DFL);
-}
-
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 static bool progress(void *ctx, double done, int running, const char *method) {
     (void)ctx;
@@ -29,7 +13,7 @@ static bool progress(void *ctx, double done, int running, const char *method) {
         cli_progress_update(done, "%d searches at work, one of %s", running, method);
     else
         cli_progress_update(done, "%s", method);
-    return stop_asked != 0;
+    return cli_stop_asked();
 }
 
 static void ended(void *ctx, const cel_comparison_search *s) {
@@ -72,7 +56,7 @@ static cel_status compare(const cel_comparison *c, const cel_comparison_options 
         cli_say("%s: %d method%s, %d data set%s, %d seed%s", *info.title ? info.title : info.name, info.n_methods,
                 info.n_methods == 1 ? "" : "s", info.n_datasets, info.n_datasets == 1 ? "" : "s", info.n_seeds,
                 info.n_seeds == 1 ? "" : "s");
-        catch_signals();
+        cli_catch_signals();
         cel_status status = cel_comparison_search_all(c, options);
         cli_progress_end();
         CEL_TRY(status);

@@ -1,31 +1,15 @@
 /* cellar correlate: training-free proxies against the benchmark table. */
 #define _POSIX_C_SOURCE 200809L
-#include <signal.h>
 #include <string.h>
 
 #include "cellar/correlate.h"
 #include "cellar/text.h"
 #include "cli.h"
 
-static volatile sig_atomic_t stop_asked;
-
-/* The second signal kills. */
-static void on_signal(int number) {
-    stop_asked = 1;
-    signal(number, SIG_DFL);
-}
-
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 static bool progress(void *ctx, int done, int n) {
     (void)ctx;
     cli_progress_update((double)done / n, "%d of %d cells", done, n);
-    return stop_asked != 0;
+    return cli_stop_asked();
 }
 
 static void print_text(const cel_correlate_options *o, const cel_correlations *r) {
@@ -111,7 +95,7 @@ cel_status cmd_correlate(int argc, char **argv) {
     o.sample_seed = seed;
     o.sets = sets.item;
     o.n_sets = sets.n;
-    catch_signals();
+    cli_catch_signals();
     cel_correlations result;
     cel_status status = cel_correlate(&o, &result);
     cli_progress_end();

@@ -1,26 +1,10 @@
 /* cellar search: runs a recipe into a run directory. */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 
 #include "cellar/run.h"
 #include "cli.h"
-
-static volatile sig_atomic_t stop_asked;
-
-/* The second signal kills. */
-static void on_signal(int number) {
-    stop_asked = 1;
-    signal(number, SIG_DFL);
-}
-
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* What was found. */
 typedef struct watch {
@@ -48,7 +32,7 @@ static bool step(void *ctx, const cel_search_progress *p) {
                         "epoch %d (%d of %d), stage %d of %d, step %" PRId64 " of %" PRId64 ", loss %.3f, %.1f %%%s",
                         p->epoch, p->epoch + 1, p->n_epochs, p->stage + 1, p->n_stages, p->step, p->n_steps, p->loss,
                         p->accuracy, p->arch_active ? "" : ", architecture rests");
-    return stop_asked != 0;
+    return cli_stop_asked();
 }
 
 static void epoch(void *ctx, const cel_search_epoch *e) {
@@ -150,7 +134,7 @@ cel_status cmd_search(int argc, char **argv) {
     if (!dir) return CEL_FAIL(CEL_USAGE, "search: --run DIR is missing: where should the run be written?");
     cel_recipe *recipe;
     CEL_TRY(cel_recipe_open(args.item[0], sets.item, sets.n, &recipe));
-    catch_signals();
+    cli_catch_signals();
     watch w = {.index = -1};
     const cel_run_options options = {.dir = dir,
                                      .resume = resume,
