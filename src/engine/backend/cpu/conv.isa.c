@@ -46,7 +46,7 @@ typedef struct {
 static void transform_task(void *ctx, int block, int worker) {
     const transform *t = ctx;
     (void)worker;
-    cel_wino_weights(t->job, t->w, block * CEL_TILE_Q, t->u);
+    cel_wino_weights(t->job, t->w, block * CEL_TILE_Q, cel_wino_width(t->job->n_ci, t->job->n_co), t->u);
 }
 
 static void transform_weights(cel_pool *pool, const cel_conv_job *job, const float *w, float *u) {

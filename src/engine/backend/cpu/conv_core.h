@@ -22,6 +22,7 @@ typedef struct cel_conv_job {
     ptrdiff_t w_co, w_ci;
     ptrdiff_t o_co, o_row, o_px;
     bool accumulate;
+    bool far; /* the output is in no near cache: ask for its lines ahead */
 } cel_conv_job;
 
 CEL_INLINE void cel_conv_tile(const cel_conv_job *j, const float *x, const float *w, float *o, const int Q,

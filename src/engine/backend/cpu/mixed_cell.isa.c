@@ -257,6 +257,7 @@ static void conv_task(void *ctx, int task, int worker) {
         which[n++] = i;
     }
     cel_conv_job job = conv_job(q, r.last - r.first, plane, channel, false);
+    job.far = !q->attr->bf16;
     convolve(q, &job, which, n, x, f->w, f->u, z, filter);
     for (int k = 0; q->attr->bf16 && k < n; k++)
         for (int c = 0; c < q->ca; c++)

@@ -158,8 +158,9 @@ static void transform_task(void *ctx, int i, int worker) {
     if (q->conv[i].kernel != 3 || !q->conv_on[i]) return;
     cel_conv_job job = conv_job(q, q->x.h, 0, 0, t->flip);
     float *u = transformed(q, t->u, i);
+    int width = q->attr->bf16 ? CEL_TILE_Q : cel_wino_width(q->ca, q->ca);
     for (int co = 0; co < q->ca; co += CEL_TILE_Q) {
-        cel_wino_weights(&job, t->w[i], co, u);
+        cel_wino_weights(&job, t->w[i], co, width, u);
         if (q->attr->bf16) cel_wino_bf16_weights(&job, u, co, u + cel_wino_weight_floats(q->ca, q->ca));
     }
 }

@@ -11,6 +11,8 @@
 
 enum {
     CEL_WINO_TILES = 4,     /* of a forward block: neighbours in a row */
+    CEL_WINO_FEW = 16,      /* input channels of a block of one tile */
+    CEL_WINO_AHEAD = 4,     /* tiles */
     CEL_WINO_DW_TILES = 16, /* of a weight-gradient block */
     CEL_WINO_GAP = 16
 };
@@ -23,7 +25,13 @@ static inline bool cel_wino_dw_pays(int n_ci, int n_co, int rows, int cols) {
     return n_ci >= 16 && n_co >= 16 && cel_wino_pays(n_ci, n_co, rows, cols) && cols <= 2 * CEL_WINO_DW_TILES;
 }
 
-/* ---- Weights: G g G^T, as [16][n_co/Q][n_ci][Q] ---- */
+/* Output channels that a product keeps in registers. Few input channels: one tile at a time, so that its sixteen matrices stay in a
+ * first-level cache, and twice the channels. Many: several tiles, which load less for a multiply-add. */
+static inline int cel_wino_width(int n_ci, int n_co) {
+    return CEL_TILE_Q == 4 && n_ci <= CEL_WINO_FEW && n_co % 8 == 0 ? 8 : CEL_TILE_Q;
+}
+
+/* ---- Weights: G g G^T, as [16][n_co/width][n_ci][width] ---- */
 
 static inline size_t cel_wino_weight_floats(int n_ci, int n_co) { return 16 * (size_t)n_ci * (size_t)n_co; }
 
@@ -35,8 +43,20 @@ static inline ptrdiff_t cel_wino_first(const cel_conv_job *j) {
     return first;
 }
 
+/* Input channels of one output channel after the other, Q a vector, `width` floats apart. */
+CEL_INLINE void cel_wino_weights_store(float *to, int width, cel_vf v) {
+    enum { Q = CEL_TILE_Q };
+    if (width == Q) {
+        cel_store(to, v);
+        return;
+    }
+    float part[CEL_VL];
+    memcpy(part, &v, sizeof part);
+    for (int i = 0; i < CEL_VL / Q; i++) memcpy(to + i * width, part + i * Q, Q * sizeof *to);
+}
+
 /* Output channels co .. co+Q-1 of the transformed weights. The job's taps lie on three rows of three pixels, in any order. */
-static inline void cel_wino_weights(const cel_conv_job *j, const float *w, int co, float *u) {
+static inline void cel_wino_weights(const cel_conv_job *j, const float *w, int co, int width, float *u) {
     enum { Q = CEL_TILE_Q, PER = CEL_VL / CEL_TILE_Q };
     size_t matrix = (size_t)j->n_ci * (size_t)j->n_co;
     ptrdiff_t first = cel_wino_first(j), at[9];
@@ -59,13 +79,13 @@ static inline void cel_wino_weights(const cel_conv_job *j, const float *w, int c
             t[2][c] = half * (ends - g[3 + c]);
             t[3][c] = g[6 + c];
         }
-        float *out = u + (size_t)co * (size_t)j->n_ci + (size_t)ci * Q;
+        float *out = u + (size_t)(co - co % width) * (size_t)j->n_ci + (size_t)(ci * width + co % width);
         for (int r = 0; r < 4; r++, out += 4 * matrix) {
             cel_vf ends = t[r][0] + t[r][2];
-            cel_store(out, t[r][0]);
-            cel_store(out + matrix, half * (ends + t[r][1]));
-            cel_store(out + 2 * matrix, half * (ends - t[r][1]));
-            cel_store(out + 3 * matrix, t[r][2]);
+            cel_wino_weights_store(out, width, t[r][0]);
+            cel_wino_weights_store(out + matrix, width, half * (ends + t[r][1]));
+            cel_wino_weights_store(out + 2 * matrix, width, half * (ends - t[r][1]));
+            cel_wino_weights_store(out + 3 * matrix, width, t[r][2]);
         }
     }
 }
@@ -106,9 +126,8 @@ CEL_INLINE void cel_wino_input(const float *x, ptrdiff_t row, float *v, ptrdiff_
 }
 
 /* One position: Q output channels of T tiles. */
-CEL_INLINE void cel_wino_product(const float *v, const float *u, float *m, int n_ci, const int T) {
-    enum { Q = CEL_TILE_Q };
-    cel_vf acc[Q][CEL_WINO_TILES];
+CEL_INLINE void cel_wino_product(const float *v, const float *u, float *m, int n_ci, const int Q, const int T) {
+    cel_vf acc[8][CEL_WINO_TILES];
     CEL_UNROLL for (int q = 0; q < Q; q++) CEL_UNROLL for (int t = 0; t < T; t++) acc[q][t] = (cel_vf){0};
     for (int ci = 0; ci < n_ci; ci++, v += T * CEL_VL, u += Q) {
         cel_vf xv[CEL_WINO_TILES];
@@ -152,36 +171,55 @@ typedef struct cel_wino_out {
     float *o;
 } cel_wino_out;
 
+/* The lines of the output that a later block will write: a store that misses waits for a line that it replaces whole. */
+CEL_INLINE void cel_wino_ask(const cel_conv_job *j, float *o, const int T) {
+    for (int co = 0; co < j->n_co; co++, o += j->o_co) CEL_UNROLL for (int i = 0; i < 2 * T; i++) {
+            __builtin_prefetch(o + i * CEL_LANES, 1);
+            __builtin_prefetch(o + j->o_row + i * CEL_LANES, 1);
+        }
+}
+
+/* Products of Q output channels at once; those of `at_once` are transformed back together. */
 CEL_INLINE void cel_wino_block(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out, ptrdiff_t at,
-                               float *scratch, const int T) {
-    ptrdiff_t next_v = cel_wino_stride(j->n_ci, T), next_m = cel_wino_stride(j->n_co, T);
+                               float *scratch, int at_once, const int Q, const int T) {
+    ptrdiff_t next_v = cel_wino_stride(j->n_ci, T), next_m = cel_wino_stride(at_once, T);
     size_t matrix = (size_t)j->n_ci * (size_t)j->n_co;
     float *v = scratch, *m = v + 16 * next_v;
     for (int ci = 0; ci < j->n_ci; ci++) cel_wino_input(x + ci * j->x_ci, j->x_row, v + ci * T * CEL_VL, next_v, T);
     for (int n = 0; n < n_out; n++) {
         const float *u = out[n].u;
-        for (int k = 0; k < 16; k++)
-            for (int co = 0; co < j->n_co; co += CEL_TILE_Q)
-                cel_wino_product(v + k * next_v, u + (size_t)k * matrix + (size_t)co * (size_t)j->n_ci,
-                                 m + k * next_m + co * T * CEL_VL, j->n_ci, T);
-        for (int co = 0; co < j->n_co; co++)
-            cel_wino_output(m + co * T * CEL_VL, next_m, out[n].o + at + co * j->o_co, j->o_row, j->accumulate, T);
+        if (j->far) cel_wino_ask(j, out[n].o + at + 2 * CEL_WINO_AHEAD * CEL_LANES, T);
+        for (int c0 = 0; c0 < j->n_co; c0 += at_once) {
+            for (int k = 0; k < 16; k++)
+                for (int co = 0; co < at_once; co += Q)
+                    cel_wino_product(v + k * next_v, u + (size_t)k * matrix + (size_t)(c0 + co) * (size_t)j->n_ci,
+                                     m + k * next_m + co * T * CEL_VL, j->n_ci, Q, T);
+            for (int co = 0; co < at_once; co++)
+                cel_wino_output(m + co * T * CEL_VL, next_m, out[n].o + at + (c0 + co) * j->o_co, j->o_row,
+                                j->accumulate, T);
+        }
     }
 }
 static __attribute__((noinline, unused)) void cel_wino_block_full(const cel_conv_job *j, const float *x,
                                                                   const cel_wino_out *out, int n_out, ptrdiff_t at,
                                                                   float *scratch) {
-    cel_wino_block(j, x, out, n_out, at, scratch, CEL_WINO_TILES);
+    cel_wino_block(j, x, out, n_out, at, scratch, j->n_co, CEL_TILE_Q, CEL_WINO_TILES);
 }
 static __attribute__((noinline, unused)) void cel_wino_block_one(const cel_conv_job *j, const float *x,
                                                                  const cel_wino_out *out, int n_out, ptrdiff_t at,
                                                                  float *scratch) {
-    cel_wino_block(j, x, out, n_out, at, scratch, 1);
+    cel_wino_block(j, x, out, n_out, at, scratch, j->n_co, CEL_TILE_Q, 1);
+}
+static __attribute__((noinline, unused)) void cel_wino_block_few(const cel_conv_job *j, const float *x,
+                                                                 const cel_wino_out *out, int n_out, ptrdiff_t at,
+                                                                 float *scratch) {
+    cel_wino_block(j, x, out, n_out, at, scratch, 8, 8, 1);
 }
 
 typedef void cel_wino_block_loop(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
                                  ptrdiff_t at, float *scratch);
 
+/* full: NULL, or for CEL_WINO_TILES tiles where they fit; one: for one. */
 static inline void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_loop *one, const cel_conv_job *j,
                                      const float *x, const cel_wino_out *out, int n_out, float *scratch) {
     const int wide = 2 * CEL_WINO_TILES;
@@ -189,18 +227,20 @@ static inline void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_l
     for (int lane = 0; lane < CEL_LANES; lane += CEL_VL)
         for (int row = 0; row < j->rows; row += 2)
             for (int col = 0; col < j->cols;) {
-                bool whole = col + wide <= j->cols;
+                bool whole = full && col + wide <= j->cols;
                 (whole ? full : one)(j, x + lane + row * j->x_row + col * CEL_LANES, out, n_out,
                                      lane + row * j->o_row + col * CEL_LANES, scratch);
                 col += whole ? wide : 2;
             }
 }
 
-/* As cel_conv_run, with the weights transformed, for jobs that cel_wino_pays says yes to; of n_out convolutions, which share the
- * input's transform. */
+/* As cel_conv_run, with the weights transformed to cel_wino_width, for jobs that cel_wino_pays says yes to; of n_out convolutions,
+ * which share the input's transform. */
 static inline void cel_wino_run(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
                                 float *scratch) {
-    cel_wino_run_with(cel_wino_block_full, cel_wino_block_one, j, x, out, n_out, scratch);
+    bool few = cel_wino_width(j->n_ci, j->n_co) == 8;
+    cel_wino_run_with(few ? NULL : cel_wino_block_full, few ? cel_wino_block_few : cel_wino_block_one, j, x, out, n_out,
+                      scratch);
 }
 
 /* ---- Weight gradient: G^T [sum over tiles and lanes of (A dz A^T) . (B^T d B)] G ---- */

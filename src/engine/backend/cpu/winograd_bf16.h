@@ -21,7 +21,7 @@ CEL_BF16_INLINE __m512i cel_bf16_pairs(cel_vf a, cel_vf b) {
 
 /* ---- Weights, as [16][n_co/Q][n_ci/2][Q] pairs of input channels ---- */
 
-/* From cel_wino_weights' `u` of the same output channels. */
+/* From cel_wino_weights' `u` of the same output channels, of width Q. */
 CEL_BF16 static inline void cel_wino_bf16_weights(const cel_conv_job *j, const float *u, int co, void *to) {
     uint32_t *out = to;
     enum { Q = CEL_TILE_Q };
