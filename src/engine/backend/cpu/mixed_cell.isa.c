@@ -1,9 +1,9 @@
 /* mixed_cell, fused (op_mixed_cell.c has the meaning in plain C, mixed_cell_core.h the passes).
  *
  * Node by node: (1) a node is one pass over its terms, each a plane times a number, or for 1x1 convolutions a few planes: batch norm is
- * folded into scale and shift, pooling is linear so that it runs once on the weighted sum of its inputs; its ReLU is padded once, and
- * the moments that the statistics of its 1x1 convolutions follow from are taken; (2) the 3x3 convolutions of all its outgoing
- * edges read the padded rows; their statistics are taken while their output is in cache. Between the two, statistics of the tasks are
+ * folded into scale and shift, pooling is linear so that it runs once on the weighted sum of its inputs; and
+ * the moments that the statistics of its 1x1 convolutions follow from are taken; (2) its ReLU is padded in scratch, a band and the rows on
+ * either side, for the 3x3 convolutions of all its outgoing edges; their statistics are taken while their output is in cache. Between the two, statistics of the tasks are
  * merged, in order.
  *
  * The channels that pass by are never copied from node to node: a channel of the last one is the sum of the planes of x and of
@@ -25,15 +25,13 @@ typedef struct {
     double *moments;               /* [tasks][m][ca][3], of 3x3 convolutions */
     double *cross;                 /* [tasks][ca + ca*ca]: mean and products of deviations of the node's ReLU */
     double *covariance;            /* [ca + ca*ca + ca]: mean, covariance, a row of W times it */
-    float *padded;                 /* [groups][ca][h+2][w+2][16] */
     float *u;                      /* transformed weights */
-    float *scratch;                /* by worker: of sum_band, of take_moments, or what Winograd's filtering needs */
+    float *scratch; /* by worker: of sum_band, of take_moments, or padded rows and what Winograd's filtering needs */
     size_t worker_floats;
     int at; /* the node of this phase */
     cel_stage_clock *clock;
 } forward;
 
-static size_t padded_plane(const cell *q) { return (size_t)(q->x.h + 2) * q->padded_row; }
 static size_t cross_count(const cell *q) { return (size_t)q->ca * (size_t)(q->ca + 1); }
 
 /* ---- (1) The node ---- */
@@ -133,14 +131,6 @@ static void pass_by(const forward *f, const band *r) {
     }
 }
 
-static void pad_node(const forward *f, const band *r) {
-    const cell *q = &f->q;
-    size_t plane = padded_plane(q);
-    int first = r->first ? r->first : -1, last = r->last < q->x.h ? r->last : q->x.h + 1;
-    pad_rows(q, &f->seen[f->at], r->group, first, last - first,
-             f->padded + (size_t)r->group * (size_t)q->ca * plane + (size_t)(first + 1) * q->padded_row, plane);
-}
-
 /* Mean and products of deviations of the ReLU, about one of its values, so that a large mean costs no digits; what deviates goes to
  * `room`. */
 static void take_moments(const forward *f, const band *r, float *room, double *out) {
@@ -196,10 +186,6 @@ static void node_task(void *ctx, int task, int worker) {
                       band_bytes(&r, read + 2 * write));
     }
     if (f->at == q->last) return;
-    if (source_has(q, f->at, 3)) {
-        pad_node(f, &r);
-        cel_stage_end(f->clock, worker, CEL_STAGE_PAD, 0, band_bytes(&r, 2 * q->ca));
-    }
     if (f->batch_stats && source_has(q, f->at, 1)) {
         take_moments(f, &r, f->scratch + (size_t)worker * f->worker_floats, f->cross + (size_t)task * cross_count(q));
         cel_stage_end(f->clock, worker, CEL_STAGE_STATISTICS, (double)q->ca * q->ca * (double)r.floats,
@@ -245,18 +231,21 @@ static void conv_task(void *ctx, int task, int worker) {
     const forward *f = ctx;
     const cell *q = &f->q;
     band r = band_of(q, task);
-    size_t plane = padded_plane(q);
-    const float *x = f->padded + (size_t)r.group * (size_t)q->ca * plane + (size_t)r.first * q->padded_row;
+    const size_t plane = band_plane(q);
+    const int rows = r.last - r.first;
+    float *x = f->scratch + (size_t)worker * f->worker_floats, *filter = x + (size_t)q->ca * plane;
     cel_stage_begin(f->clock, worker);
+    pad_rows(q, &f->seen[f->at], r.group, r.first - 1, rows + 2, x, plane);
+    cel_stage_end(f->clock, worker, CEL_STAGE_PAD, 0, band_bytes(&r, 2 * q->ca));
     int which[CEL_MIX_MAX_CONVS], n = 0;
-    float *z[CEL_MIX_MAX_CONVS], *filter = f->scratch + (size_t)worker * f->worker_floats;
+    float *z[CEL_MIX_MAX_CONVS];
     size_t at = (size_t)r.group * q->x.plane * (size_t)q->ca + r.at, channel = q->attr->bf16 ? r.floats : q->x.plane;
     for (int i = 0; i < q->m; i++) {
         if (q->conv[i].src != f->at || q->conv[i].kernel != 3 || !q->conv_on[i]) continue;
         z[n] = q->attr->bf16 ? filter + wino_scratch_floats(q) + (size_t)(n * q->ca) * r.floats : (float *)f->z[i] + at;
         which[n++] = i;
     }
-    cel_conv_job job = conv_job(q, r.last - r.first, plane, channel, false);
+    cel_conv_job job = conv_job(q, rows, plane, channel, false);
     job.far = !q->attr->bf16;
     convolve(q, &job, which, n, x, f->w, f->u, z, filter);
     for (int k = 0; q->attr->bf16 && k < n; k++)
@@ -362,13 +351,14 @@ static void normalise(const forward *f, const cel_kernel_args *a, int kernel) {
 /* ---- The kernel ---- */
 
 typedef struct {
-    size_t moments, cross, covariance, matrix, scale, shift, inverse, rest, padded, weights, worker;
+    size_t moments, cross, covariance, matrix, scale, shift, inverse, rest, weights, worker;
 } forward_store;
 
 /* The first three in doubles, then floats. */
 static forward_store forward_store_of(const cell *q) {
     size_t ca = (size_t)q->ca, tasks = (size_t)q->tasks, sums = sum_floats(q),
-           filter = wino_scratch_floats(q) + (q->attr->bf16 ? (size_t)q->m * ca * (size_t)q->band_rows * q->row : 0);
+           filter = ca * band_plane(q) + wino_scratch_floats(q) +
+                    (q->attr->bf16 ? (size_t)q->m * ca * (size_t)q->band_rows * q->row : 0);
     size_t moments = ca * (size_t)q->band_rows * q->row, most = sums > filter ? sums : filter;
     if (moments > most) most = moments;
     return (forward_store){round16(3 * tasks * (size_t)q->m * ca),
@@ -379,7 +369,6 @@ static forward_store forward_store_of(const cell *q) {
                            round16(ca),
                            round16(4 * (size_t)q->x.w),
                            (size_t)q->x.groups * (ca - (size_t)q->n_own) * q->x.plane,
-                           (size_t)q->x.groups * ca * padded_plane(q),
                            wino_weight_floats(q),
                            round16(most)};
 }
@@ -389,8 +378,8 @@ size_t CEL_ISA_FN(cel_cpu_mixed_cell_work)(const cel_graph *g, const cel_op *op,
     cell_init(&q, op->attr, g->value[op->in[0]].shape);
     forward_store s = forward_store_of(&q);
     return sizeof(double) * (s.moments + s.cross + s.covariance) +
-           sizeof(float) * (s.matrix + s.scale + s.shift + s.inverse + s.rest * (size_t)(q.last - 1) + s.padded +
-                            s.weights + s.worker * (size_t)n_threads);
+           sizeof(float) * (s.matrix + s.scale + s.shift + s.inverse + s.rest * (size_t)(q.last - 1) + s.weights +
+                            s.worker * (size_t)n_threads);
 }
 
 void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
@@ -407,8 +396,7 @@ void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
     f.scale = f.matrix + s.matrix;
     f.shift = f.scale + s.scale;
     float *inverse = f.shift + s.shift;
-    f.padded = inverse + s.inverse;
-    f.u = f.padded + s.padded;
+    f.u = inverse + s.inverse;
     f.scratch = f.u + s.weights;
     f.worker_floats = s.worker;
     float *rest = f.scratch + s.worker * (size_t)cel_pool_threads(a->pool);
@@ -433,8 +421,7 @@ void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
     transform_weights(q, a->pool, f.w, false, f.u);
     for (f.at = 0; f.at <= q->last; f.at++) {
         if (f.at > 0) prepare_sum(&f, f.at);
-        if (f.at > 0 || source_has(q, 0, 3) || (f.batch_stats && source_has(q, 0, 1)))
-            cel_pool_run(a->pool, q->tasks, node_task, &f);
+        if (f.at > 0 || (f.batch_stats && source_has(q, 0, 1))) cel_pool_run(a->pool, q->tasks, node_task, &f);
         if (source_has(q, f.at, 1)) {
             if (f.batch_stats) merge_cross(&f, cross + (size_t)f.at * cross_count(q));
             normalise(&f, a, 1);

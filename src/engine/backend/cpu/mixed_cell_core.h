@@ -78,6 +78,9 @@ static inline band band_of(const cell *q, int task) {
     return r;
 }
 
+/* Of a band with a border pixel all around. */
+static inline size_t band_plane(const cell *q) { return (size_t)(q->band_rows + 2) * q->padded_row; }
+
 static inline bool is_on(const cell *q, int row, int col) {
     return q->attr->live[row][col] && q->gates[row * q->attr->n_cols + col];
 }

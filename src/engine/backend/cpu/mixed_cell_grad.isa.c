@@ -50,8 +50,6 @@ static size_t products_at(const cell *q, int src) {
     return pools_at(q) + CEL_MIX_MAX_ROWS + (size_t)src * (size_t)q->ca * (size_t)q->ca;
 }
 
-static size_t band_plane(const cell *q) { return (size_t)(q->band_rows + 2) * q->padded_row; }
-
 /* Of a worker: padded dz, padded max(x, 0), the data gradient, that of sum_band, what Winograd's filtering needs or what was bfloat16. */
 typedef struct {
     float *dz, *x, *dr, *sum, *filter;
