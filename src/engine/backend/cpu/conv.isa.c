@@ -1,7 +1,7 @@
 /* conv2d and its gradients: any kernel, stride, padding, dilation and number of groups. A task is a group of 16 images; the padded
  * input is the worker's scratch. Dense 3x3 kernels of enough channels go through Winograd's filtering. */
+#include "engine/backend/cpu/conv3x3.h"
 #include "engine/backend/cpu/kernels.h"
-#include "engine/backend/cpu/winograd.h"
 #include "engine/op/attr.h"
 
 typedef struct {
@@ -38,6 +38,7 @@ static bool is_dense_3x3(const geometry *q) {
 
 /* The transformed weights of a job, filled by tasks of CEL_TILE_Q output channels. */
 typedef struct {
+    int tile;
     const cel_conv_job *job;
     const float *w;
     float *u;
@@ -46,11 +47,11 @@ typedef struct {
 static void transform_task(void *ctx, int block, int worker) {
     const transform *t = ctx;
     (void)worker;
-    cel_wino_weights(t->job, t->w, block * CEL_TILE_Q, cel_wino_width(t->job->n_ci, t->job->n_co), t->u);
+    cel_conv3x3_weights(t->tile, t->job, t->w, block * CEL_TILE_Q, t->u);
 }
 
-static void transform_weights(cel_pool *pool, const cel_conv_job *job, const float *w, float *u) {
-    transform t = {job, w, u};
+static void transform_weights(cel_pool *pool, int tile, const cel_conv_job *job, const float *w, float *u) {
+    transform t = {tile, job, w, u};
     cel_pool_run(pool, job->n_co / CEL_TILE_Q, transform_task, &t);
 }
 
@@ -74,7 +75,9 @@ typedef struct {
     cel_tap tap[CEL_CONV2D_MAX_TAPS];
 } forward;
 
-static bool forward_wino(const geometry *q) { return is_dense_3x3(q) && cel_wino_pays(q->gi, q->go, q->y.h, q->y.w); }
+static int forward_tile(const geometry *q) {
+    return is_dense_3x3(q) ? cel_conv3x3_tile(q->gi, q->go, q->y.h, q->y.w) : 0;
+}
 
 static void forward_task(void *ctx, int group, int worker) {
     const forward *f = ctx;
@@ -82,7 +85,7 @@ static void forward_task(void *ctx, int group, int worker) {
     float *scratch = f->scratch + (size_t)worker * f->scratch_floats, *y = f->y + (size_t)group * q->y.group;
     const float *x = padded_input(q, f->x, group, scratch);
     if (f->u) {
-        cel_wino_run(&f->job, x, &(cel_wino_out){f->u, y}, 1, scratch + padded_floats(q));
+        cel_conv3x3_run(forward_tile(q), &f->job, x, &(cel_wino_out){f->u, y}, 1, scratch + padded_floats(q));
         return;
     }
     for (int k = 0; k < q->n_groups; k++)
@@ -97,14 +100,14 @@ static void forward_taps(const geometry *q, cel_tap *tap) {
 }
 
 static size_t forward_scratch(const geometry *q) {
-    return padded_floats(q) + (forward_wino(q) ? cel_wino_scratch_floats(q->gi, q->go) : 0);
+    return padded_floats(q) + cel_conv3x3_scratch_floats(forward_tile(q), q->gi, q->go);
 }
 
 size_t CEL_ISA_FN(cel_cpu_conv2d_work)(const cel_graph *g, const cel_op *op, int n_threads) {
     geometry q =
         geometry_of(g->value[op->in[0]].shape, g->value[op->in[1]].shape, g->value[op->out[0]].shape, op->attr);
     return sizeof(float) *
-           (forward_scratch(&q) * (size_t)n_threads + (forward_wino(&q) ? cel_wino_weight_floats(q.gi, q.go) : 0));
+           (forward_scratch(&q) * (size_t)n_threads + cel_conv3x3_weight_floats(forward_tile(&q), q.gi, q.go));
 }
 
 void CEL_ISA_FN(cel_cpu_conv2d)(const cel_kernel_args *a) {
@@ -131,9 +134,9 @@ void CEL_ISA_FN(cel_cpu_conv2d)(const cel_kernel_args *a) {
                            .o_co = (ptrdiff_t)q->y.plane,
                            .o_row = (ptrdiff_t)q->y.w * CEL_LANES,
                            .o_px = CEL_LANES};
-    if (forward_wino(q)) {
+    if (forward_tile(q)) {
         f.u = f.scratch + f.scratch_floats * (size_t)cel_pool_threads(a->pool);
-        transform_weights(a->pool, &f.job, f.w, f.u);
+        transform_weights(a->pool, forward_tile(q), &f.job, f.w, f.u);
     }
     cel_pool_run(a->pool, q->x.groups, forward_task, &f);
 }
@@ -177,7 +180,9 @@ static size_t halo_floats(const geometry *q, halo v, halo u) {
     return (size_t)q->y.c * (size_t)(q->y.h + v.before + v.after) * (size_t)(q->y.w + u.before + u.after) * CEL_LANES;
 }
 
-static bool backward_wino(const geometry *q) { return is_dense_3x3(q) && cel_wino_pays(q->go, q->gi, q->x.h, q->x.w); }
+static int backward_tile(const geometry *q) {
+    return is_dense_3x3(q) ? cel_conv3x3_tile(q->go, q->gi, q->x.h, q->x.w) : 0;
+}
 
 /* The data gradient of the pixels of one phase of the stride: a convolution of dy with the taps that reach them. */
 static cel_conv_job phase_job(const backward *b, int pv, int pu, cel_tap tap[CEL_CONV2D_MAX_TAPS]) {
@@ -213,7 +218,8 @@ static void backward_task(void *ctx, int group, int worker) {
                    b->v.after, b->u.before, b->u.after, false, padded);
     if (b->transformed) {
         cel_conv_job job = phase_job(b, 0, 0, tap);
-        cel_wino_run(&job, padded, &(cel_wino_out){b->transformed, dx}, 1, padded + halo_floats(q, b->v, b->u));
+        cel_conv3x3_run(backward_tile(q), &job, padded, &(cel_wino_out){b->transformed, dx}, 1,
+                        padded + halo_floats(q, b->v, b->u));
         return;
     }
     for (int pv = 0; pv < q->stride && pv < q->x.h; pv++)
@@ -226,7 +232,7 @@ static void backward_task(void *ctx, int group, int worker) {
 }
 
 static size_t backward_scratch(const geometry *q, halo v, halo u) {
-    return halo_floats(q, v, u) + (backward_wino(q) ? cel_wino_scratch_floats(q->go, q->gi) : 0);
+    return halo_floats(q, v, u) + cel_conv3x3_scratch_floats(backward_tile(q), q->go, q->gi);
 }
 
 size_t CEL_ISA_FN(cel_cpu_conv2d_dx_work)(const cel_graph *g, const cel_op *op, int n_threads) {
@@ -234,7 +240,7 @@ size_t CEL_ISA_FN(cel_cpu_conv2d_dx_work)(const cel_graph *g, const cel_op *op, 
                              &((const cel_conv2d_grad_attr *)op->attr)->conv);
     return sizeof(float) *
            ((size_t)n_threads * backward_scratch(&q, halo_of(&q, q.kh, q.x.h, q.y.h), halo_of(&q, q.kw, q.x.w, q.y.w)) +
-            (backward_wino(&q) ? cel_wino_weight_floats(q.go, q.gi) : 0));
+            cel_conv3x3_weight_floats(backward_tile(&q), q.go, q.gi));
 }
 
 void CEL_ISA_FN(cel_cpu_conv2d_dx)(const cel_kernel_args *a) {
@@ -247,11 +253,11 @@ void CEL_ISA_FN(cel_cpu_conv2d_dx)(const cel_kernel_args *a) {
     b.v = halo_of(&b.q, b.q.kh, b.q.x.h, b.q.y.h);
     b.u = halo_of(&b.q, b.q.kw, b.q.x.w, b.q.y.w);
     b.scratch_floats = backward_scratch(&b.q, b.v, b.u);
-    if (backward_wino(&b.q)) {
+    if (backward_tile(&b.q)) {
         cel_tap tap[CEL_CONV2D_MAX_TAPS];
         cel_conv_job job = phase_job(&b, 0, 0, tap);
         b.transformed = b.scratch + b.scratch_floats * (size_t)cel_pool_threads(a->pool);
-        transform_weights(a->pool, &job, b.w, b.transformed);
+        transform_weights(a->pool, backward_tile(&b.q), &job, b.w, b.transformed);
     }
     cel_pool_run(a->pool, b.q.x.groups, backward_task, &b);
 }

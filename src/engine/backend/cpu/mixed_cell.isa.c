@@ -242,7 +242,7 @@ static void conv_task(void *ctx, int task, int worker) {
     size_t at = (size_t)r.group * q->x.plane * (size_t)q->ca + r.at, channel = q->attr->bf16 ? r.floats : q->x.plane;
     for (int i = 0; i < q->m; i++) {
         if (q->conv[i].src != f->at || q->conv[i].kernel != 3 || !q->conv_on[i]) continue;
-        z[n] = q->attr->bf16 ? filter + wino_scratch_floats(q) + (size_t)(n * q->ca) * r.floats : (float *)f->z[i] + at;
+        z[n] = q->attr->bf16 ? filter + filter_floats(q) + (size_t)(n * q->ca) * r.floats : (float *)f->z[i] + at;
         which[n++] = i;
     }
     cel_conv_job job = conv_job(q, rows, plane, channel, false);
@@ -357,7 +357,7 @@ typedef struct {
 /* The first three in doubles, then floats. */
 static forward_store forward_store_of(const cell *q) {
     size_t ca = (size_t)q->ca, tasks = (size_t)q->tasks, sums = sum_floats(q),
-           filter = ca * band_plane(q) + wino_scratch_floats(q) +
+           filter = ca * band_plane(q) + filter_floats(q) +
                     (q->attr->bf16 ? (size_t)q->m * ca * (size_t)q->band_rows * q->row : 0);
     size_t moments = ca * (size_t)q->band_rows * q->row, most = sums > filter ? sums : filter;
     if (moments > most) most = moments;
@@ -369,7 +369,7 @@ static forward_store forward_store_of(const cell *q) {
                            round16(ca),
                            round16(4 * (size_t)q->x.w),
                            (size_t)q->x.groups * (ca - (size_t)q->n_own) * q->x.plane,
-                           wino_weight_floats(q),
+                           weight_floats(q),
                            round16(most)};
 }
 

@@ -9,6 +9,7 @@
  * backward pass has sum d (z - mean) = diag(W G'), and dW and dz from G, S and W alone. */
 #ifndef CEL_ENGINE_MIXED_CELL_CORE_H
 #define CEL_ENGINE_MIXED_CELL_CORE_H
+#include "engine/backend/cpu/conv3x3.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/winograd_bf16.h"
 #include "engine/op/mixed_cell.h"
@@ -45,7 +46,7 @@ static inline void cell_init(cell *q, const cel_mixed_cell_attr *attr, cel_shape
     q->last = attr->n_nodes - 1;
     q->m = cel_mixed_convs(attr, q->conv);
     q->band_rows = (q->x.h + MOST_BANDS - 1) / MOST_BANDS;
-    q->band_rows += q->band_rows % 2; /* Winograd's tiles are two rows high */
+    q->band_rows = (q->band_rows + 3) / 4 * 4; /* Winograd's tiles are two or four rows high */
     if (q->band_rows < LEAST_ROWS) q->band_rows = LEAST_ROWS;
     if (q->band_rows > q->x.h) q->band_rows = q->x.h;
     q->bands = (q->x.h + q->band_rows - 1) / q->band_rows;
@@ -117,7 +118,9 @@ static inline double band_bytes(const band *r, int planes) {
 
 /* ---- 3x3 convolutions, by Winograd's filtering where that is faster ---- */
 
-static inline bool wino(const cell *q) { return cel_wino_pays(q->ca, q->ca, q->x.h, q->x.w); }
+static inline int filter_tile(const cell *q) {
+    return q->attr->bf16 ? 2 : cel_conv3x3_tile(q->ca, q->ca, q->x.h, q->x.w);
+}
 static inline bool wino_dw(const cell *q) { return cel_wino_dw_pays(q->ca, q->ca, q->x.h, q->x.w); }
 
 /* Of padded rows to rows; flip: the data gradient. The strides between channels are those of the caller's planes. */
@@ -140,12 +143,13 @@ static inline cel_conv_job conv_job(const cell *q, int rows, size_t x_ci, size_t
 }
 
 /* Floats of one convolution's transformed weights (and of their pairs in bfloat16), of all, and of a worker's scratch for one. */
-static inline size_t wino_floats_of_one(const cell *q) {
-    return cel_wino_weight_floats(q->ca, q->ca) + (q->attr->bf16 ? cel_wino_weight_floats(q->ca, q->ca) / 2 : 0);
+static inline size_t weight_floats_of_one(const cell *q) {
+    return cel_conv3x3_weight_floats(filter_tile(q), q->ca, q->ca) +
+           (q->attr->bf16 ? cel_wino_weight_floats(q->ca, q->ca) / 2 : 0);
 }
-static inline size_t wino_weight_floats(const cell *q) { return wino(q) ? (size_t)q->m * wino_floats_of_one(q) : 0; }
-static inline size_t wino_scratch_floats(const cell *q) { return wino(q) ? cel_wino_scratch_floats(q->ca, q->ca) : 0; }
-static inline float *transformed(const cell *q, float *u, int i) { return u + (size_t)i * wino_floats_of_one(q); }
+static inline size_t weight_floats(const cell *q) { return (size_t)q->m * weight_floats_of_one(q); }
+static inline size_t filter_floats(const cell *q) { return cel_conv3x3_scratch_floats(filter_tile(q), q->ca, q->ca); }
+static inline float *transformed(const cell *q, float *u, int i) { return u + (size_t)i * weight_floats_of_one(q); }
 
 typedef struct {
     const cell *q;
@@ -161,31 +165,33 @@ static void transform_task(void *ctx, int i, int worker) {
     if (q->conv[i].kernel != 3 || !q->conv_on[i]) return;
     cel_conv_job job = conv_job(q, q->x.h, 0, 0, t->flip);
     float *u = transformed(q, t->u, i);
-    int width = q->attr->bf16 ? CEL_TILE_Q : cel_wino_width(q->ca, q->ca);
     for (int co = 0; co < q->ca; co += CEL_TILE_Q) {
-        cel_wino_weights(&job, t->w[i], co, width, u);
-        if (q->attr->bf16) cel_wino_bf16_weights(&job, u, co, u + cel_wino_weight_floats(q->ca, q->ca));
+        if (!q->attr->bf16) {
+            cel_conv3x3_weights(filter_tile(q), &job, t->w[i], co, u);
+            continue;
+        }
+        cel_wino_weights(&job, t->w[i], co, CEL_TILE_Q, u);
+        cel_wino_bf16_weights(&job, u, co, u + cel_wino_weight_floats(q->ca, q->ca));
     }
 }
 
 static inline void transform_weights(const cell *q, cel_pool *pool, const float *const *w, bool flip, float *u) {
     transform t = {q, w, u, flip};
-    if (wino(q)) cel_pool_run(pool, q->m, transform_task, &t);
+    if (filter_tile(q)) cel_pool_run(pool, q->m, transform_task, &t);
 }
 
 /* Convolutions which[0 .. n-1] of one input; w, u: the weights of all, plain and transformed. */
 static inline void convolve(const cell *q, const cel_conv_job *job, const int *which, int n, const float *padded,
                             const float *const *w, float *u, float *const *out, float *scratch) {
     cel_wino_out to[CEL_MIX_MAX_CONVS];
-    if (!wino(q) && !q->attr->bf16) {
-        for (int k = 0; k < n; k++) cel_conv_run(job, padded, w[which[k]], out[k]);
-        return;
-    }
     for (int k = 0; k < n; k++) {
-        float *own = transformed(q, u, which[k]);
+        const float *own = filter_tile(q) ? transformed(q, u, which[k]) : w[which[k]];
         to[k] = (cel_wino_out){q->attr->bf16 ? own + cel_wino_weight_floats(q->ca, q->ca) : own, out[k]};
     }
-    (q->attr->bf16 ? cel_wino_bf16_run : cel_wino_run)(job, padded, to, n, scratch);
+    if (q->attr->bf16)
+        cel_wino_bf16_run(job, padded, to, n, scratch);
+    else
+        cel_conv3x3_run(filter_tile(q), job, padded, to, n, scratch);
 }
 
 /* ---- Planes ---- */

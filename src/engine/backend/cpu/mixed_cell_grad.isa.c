@@ -74,7 +74,7 @@ static size_t most_convs(const cell *q) {
     return most;
 }
 static size_t worker_floats(const cell *q, bool want_dw3) {
-    size_t data = wino_scratch_floats(q),
+    size_t data = filter_floats(q),
            weights = want_dw3 && (wino_dw(q) || q->attr->bf16) ? cel_wino_dw_scratch_floats(q->ca, q->ca) : 0,
            widened = q->attr->bf16 ? most_convs(q) * (size_t)q->band_rows * q->row : 0, most = data;
     if (weights > most) most = weights;
@@ -505,7 +505,7 @@ size_t CEL_ISA_FN(cel_cpu_mixed_cell_grad_work)(const cel_graph *g, const cel_op
     return sizeof(double) * (s.sums + s.work) +
            sizeof(float) *
                (s.coef + s.to_d + s.to_x + s.shift + s.skip + s.zero + s.inverse + s.inner * inner_planes(&q) +
-                s.parts + wino_weight_floats(&q) + worker_floats(&q, true) * (size_t)n_threads);
+                s.parts + weight_floats(&q) + worker_floats(&q, true) * (size_t)n_threads);
 }
 
 void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
@@ -528,7 +528,7 @@ void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
     float *inner = f.inverse + s.inverse;
     f.part = inner + s.inner * inner_planes(q);
     f.u = f.part + s.parts;
-    f.scratch = f.u + wino_weight_floats(q);
+    f.scratch = f.u + weight_floats(q);
     f.band_plane = band_plane(q);
     memset(f.to_x, 0, (s.to_x + s.shift) * sizeof *f.to_x);
     memset(f.zero, 0, s.zero * sizeof *f.zero);

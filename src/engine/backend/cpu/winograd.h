@@ -55,23 +55,27 @@ CEL_INLINE void cel_wino_weights_store(float *to, int width, cel_vf v) {
     for (int i = 0; i < CEL_VL / Q; i++) memcpy(to + i * width, part + i * Q, Q * sizeof *to);
 }
 
-/* Output channels co .. co+Q-1 of the transformed weights. The job's taps lie on three rows of three pixels, in any order. */
+/* The nine weights, row by row, of output channels co .. co+Q-1 and the input channels from `ci` on that fill a vector. The job's taps
+ * lie on three rows of three pixels, in any order. */
+static inline void cel_wino_gather(const cel_conv_job *j, const float *w, int co, int ci, cel_vf g[9]) {
+    enum { Q = CEL_TILE_Q };
+    ptrdiff_t first = cel_wino_first(j);
+    for (int t = 0; t < 9; t++) {
+        ptrdiff_t d = j->tap[t].x - first;
+        _Alignas(64) float gathered[CEL_VL];
+        for (int e = 0; e < CEL_VL; e++) gathered[e] = w[(co + e % Q) * j->w_co + (ci + e / Q) * j->w_ci + j->tap[t].w];
+        g[d / j->x_row * 3 + d % j->x_row / CEL_LANES] = cel_load(gathered);
+    }
+}
+
+/* Output channels co .. co+Q-1 of the transformed weights. */
 static inline void cel_wino_weights(const cel_conv_job *j, const float *w, int co, int width, float *u) {
     enum { Q = CEL_TILE_Q, PER = CEL_VL / CEL_TILE_Q };
     size_t matrix = (size_t)j->n_ci * (size_t)j->n_co;
-    ptrdiff_t first = cel_wino_first(j), at[9];
-    for (int t = 0; t < 9; t++) {
-        ptrdiff_t d = j->tap[t].x - first;
-        at[d / j->x_row * 3 + d % j->x_row / CEL_LANES] = j->tap[t].w;
-    }
     cel_vf half = cel_splat(0.5f);
     for (int ci = 0; ci < j->n_ci; ci += PER) {
         cel_vf g[9], t[4][3];
-        for (int i = 0; i < 9; i++) {
-            _Alignas(64) float gathered[CEL_VL];
-            for (int e = 0; e < CEL_VL; e++) gathered[e] = w[(co + e % Q) * j->w_co + (ci + e / Q) * j->w_ci + at[i]];
-            g[i] = cel_load(gathered);
-        }
+        cel_wino_gather(j, w, co, ci, g);
         for (int c = 0; c < 3; c++) {
             cel_vf ends = g[c] + g[6 + c];
             t[0][c] = g[c];
@@ -172,11 +176,10 @@ typedef struct cel_wino_out {
 } cel_wino_out;
 
 /* The lines of the output that a later block will write: a store that misses waits for a line that it replaces whole. */
-CEL_INLINE void cel_wino_ask(const cel_conv_job *j, float *o, const int T) {
-    for (int co = 0; co < j->n_co; co++, o += j->o_co) CEL_UNROLL for (int i = 0; i < 2 * T; i++) {
-            __builtin_prefetch(o + i * CEL_LANES, 1);
-            __builtin_prefetch(o + j->o_row + i * CEL_LANES, 1);
-        }
+CEL_INLINE void cel_wino_ask(const cel_conv_job *j, float *o, const int rows, const int cols) {
+    for (int co = 0; co < j->n_co; co++, o += j->o_co)
+        CEL_UNROLL for (int r = 0; r < rows; r++) CEL_UNROLL for (int i = 0; i < cols; i++)
+            __builtin_prefetch(o + r * j->o_row + i * CEL_LANES, 1);
 }
 
 /* Products of Q output channels at once; those of `at_once` are transformed back together. */
@@ -188,7 +191,7 @@ CEL_INLINE void cel_wino_block(const cel_conv_job *j, const float *x, const cel_
     for (int ci = 0; ci < j->n_ci; ci++) cel_wino_input(x + ci * j->x_ci, j->x_row, v + ci * T * CEL_VL, next_v, T);
     for (int n = 0; n < n_out; n++) {
         const float *u = out[n].u;
-        if (j->far) cel_wino_ask(j, out[n].o + at + 2 * CEL_WINO_AHEAD * CEL_LANES, T);
+        if (j->far) cel_wino_ask(j, out[n].o + at + 2 * CEL_WINO_AHEAD * CEL_LANES, 2, 2 * T);
         for (int c0 = 0; c0 < j->n_co; c0 += at_once) {
             for (int k = 0; k < 16; k++)
                 for (int co = 0; co < at_once; co += Q)
