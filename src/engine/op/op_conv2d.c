@@ -289,6 +289,11 @@ static cel_val k5_dilated_s2(cel_graph *g) { return sample(g, 2, 2, 9, 8, 2, 5, 
 static cel_val k5_s3(cel_graph *g) { return sample(g, 2, 2, 9, 11, 3, 5, 3, 1, 1, 1); }
 static cel_val k7_depth(cel_graph *g) { return sample(g, 2, 2, 8, 7, 2, 7, 1, 3, 1, 2); }
 static cel_val k3_multiplier(cel_graph *g) { return sample(g, 2, 3, 5, 5, 6, 3, 1, 1, 1, 3); }
+/* Sizes for which backends have filters of their own. */
+static cel_val k3_8(cel_graph *g) { return sample(g, 2, 8, 4, 6, 8, 3, 1, 1, 1, 1); }
+static cel_val k3_16(cel_graph *g) { return sample(g, 2, 16, 4, 12, 16, 3, 1, 1, 1, 1); }
+static cel_val k3_16_valid(cel_graph *g) { return sample(g, 1, 16, 6, 6, 24, 3, 1, 0, 1, 1); }
+static cel_val k3_16_low(cel_graph *g) { return sample(g, 1, 16, 2, 8, 20, 3, 1, 1, 1, 1); }
 static const cel_op_case cases[] = {{"k1", k1},
                                     {"k1_one", k1_one},
                                     {"k1_s2", k1_s2},
@@ -307,6 +312,10 @@ static const cel_op_case cases[] = {{"k1", k1},
                                     {"k5_s3", k5_s3},
                                     {"k7_depth", k7_depth},
                                     {"k3_multiplier", k3_multiplier},
+                                    {"k3_8", k3_8},
+                                    {"k3_16", k3_16},
+                                    {"k3_16_valid", k3_16_valid},
+                                    {"k3_16_low", k3_16_low},
                                     {0}};
 
 const cel_op_def cel_op_conv2d = {.name = "conv2d",
