@@ -7,18 +7,24 @@
 
 #include "base/mem.h"
 
+/* A worker's share of a loop, far enough from its neighbours' to have cache lines of its own. */
+typedef struct {
+    _Atomic int next;
+    int end;
+    char apart[120];
+} share;
+
 struct cel_pool {
     int n_threads;
     pthread_t *thread;
+    share *share;
     pthread_mutex_t lock;
     pthread_cond_t start, done;
     int sleeping; /* workers in the wait below, under lock */
     bool stop, caller_waits;
     cel_task_fn *fn;
     void *ctx;
-    int n_tasks;
     _Atomic uint32_t epoch; /* grows by one a loop */
-    _Atomic int next;       /* next task to take */
     _Atomic int busy;       /* workers that have not finished this loop */
 };
 
@@ -35,11 +41,12 @@ static void relax(void) {
 #endif
 }
 
+/* Its own share first: loops over the same data give a worker the same part of it, which its cache may still hold. */
 static void work(cel_pool *p, int worker) {
-    for (;;) {
-        int task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (task >= p->n_tasks) return;
-        p->fn(p->ctx, task, worker);
+    for (int i = 0; i < p->n_threads; i++) {
+        share *s = &p->share[(worker + i) % p->n_threads];
+        for (int task; (task = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->end;)
+            p->fn(p->ctx, task, worker);
     }
 }
 
@@ -90,7 +97,10 @@ cel_status cel_pool_create(int n_threads, cel_pool **out) {
     cel_pool *p;
     CEL_ALLOC(p, 1);
     p->thread = cel_alloc((size_t)n_threads, sizeof *p->thread);
-    if (!p->thread) {
+    p->share = cel_alloc((size_t)n_threads, sizeof *p->share);
+    if (!p->thread || !p->share) {
+        cel_free(p->thread);
+        cel_free(p->share);
         cel_free(p);
         return CEL_FAIL(CEL_NOMEM, "out of memory for %d threads", n_threads);
     }
@@ -121,6 +131,7 @@ void cel_pool_destroy(cel_pool *p) {
     pthread_cond_destroy(&p->start);
     pthread_mutex_destroy(&p->lock);
     cel_free(p->thread);
+    cel_free(p->share);
     cel_free(p);
 }
 
@@ -133,8 +144,10 @@ void cel_pool_run(cel_pool *p, int n_tasks, cel_task_fn *fn, void *ctx) {
     }
     p->fn = fn;
     p->ctx = ctx;
-    p->n_tasks = n_tasks;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    for (int i = 0; i < p->n_threads; i++) {
+        atomic_store_explicit(&p->share[i].next, (int)((long)n_tasks * i / p->n_threads), memory_order_relaxed);
+        p->share[i].end = (int)((long)n_tasks * (i + 1) / p->n_threads);
+    }
     atomic_store_explicit(&p->busy, p->n_threads - 1, memory_order_relaxed);
     begin(p);
     work(p, 0);
