@@ -109,6 +109,12 @@ static void what_cannot_be(void **state) {
     conf.samples = 15625;
     test_ok(cel_select_check(&conf, choices, 5));
     test_fails(cel_select_check(&conf, choices, 3), CEL_CONFIG, "only 729 cells");
+    conf.finalists = 3;
+    test_ok(cel_select_check(&conf, choices, 5));
+    conf.by = "synflow";
+    test_fails(cel_select_check(&conf, choices, 5), CEL_CONFIG, "select.finalists: 3, but");
+    conf.by = "mean";
+    test_fails(cel_select_check(&conf, choices, 5), CEL_CONFIG, "select.finalists: 3, but");
     conf = conf_of("sinflow", 10);
     test_fails(cel_select_check(&conf, choices, 5), CEL_CONFIG, "did you mean \"synflow\"");
     conf = conf_of("synflow,,naswot", 10);

@@ -33,6 +33,11 @@ static double count_cells(const cel_choices *choices, int keep) {
 }
 
 cel_status cel_select_check(const cel_select_conf *conf, const cel_choices *choices, int keep) {
+    if (conf->finalists && !cel_select_is(conf, "one_shot"))
+        return CEL_FAIL(CEL_CONFIG,
+                        "select.finalists: %d, but only what select.by: one_shot picks is measured again, and it is "
+                        "\"%.80s\": leave finalists out",
+                        conf->finalists, conf->by);
     if (cel_select_is(conf, "mean")) return CEL_OK;
     double n = count_cells(choices, keep);
     if (conf->samples > n)
