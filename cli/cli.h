@@ -97,6 +97,9 @@ const char *cli_style(FILE *stream, const char *escape);
 bool cli_utf8(void);
 /* `text` as a JSON string with its quotes. */
 void cli_json_text(FILE *stream, const char *text);
+/* On stdout `, "key": value`, the value reading back to the same bits, null for what is no finite number; without a key
+ * the value alone. */
+void cli_json_real(const char *key, double value);
 
 /* One progress bar at a time, on stderr: a line that redraws itself on a terminal, elsewhere a plain line now and then,
  * nothing under --quiet. `done` runs from 0 to 1; the time left is judged from the first call on. */

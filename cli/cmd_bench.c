@@ -105,23 +105,17 @@ static void print_profile(const result *r) {
 
 /* ---- JSON ---- */
 
-static void json_real(const char *key, double value) {
-    char text[CEL_REAL_TEXT];
-    cel_text_from_real(value, text);
-    printf(", \"%s\": %s", key, text);
-}
-
 static void json_profile(const result *r) {
     printf(", \"profile\": [");
     for (int i = 0; i < r->n_nodes; i++) {
         const cel_bench_node *n = &r->node[i];
         printf("%s{\"depth\": %d, \"label\": ", i ? ", " : "", n->depth);
         cli_json_text(stdout, n->label);
-        json_real("calls", n->calls);
-        json_real("ms", n->ms);
-        json_real("flops", n->flops);
-        json_real("bytes", n->bytes);
-        json_real("roof_ms", n->roof_ms);
+        cli_json_real("calls", n->calls);
+        cli_json_real("ms", n->ms);
+        cli_json_real("flops", n->flops);
+        cli_json_real("bytes", n->bytes);
+        cli_json_real("roof_ms", n->roof_ms);
         printf("}");
     }
     printf("]");
@@ -131,20 +125,20 @@ static void json_result(const result *r) {
     double floor_ms = cel_bench_floor_ms(&r->facts, &r->machine);
     printf("{\"case\": \"%s\", \"threads\": %d, \"steps\": %d, \"isa\": \"%s\"", r->facts.of->name, r->facts.threads,
            r->steps, r->facts.isa);
-    json_real("ms", r->median_ms);
-    json_real("min_ms", r->min_ms);
-    json_real("images_per_s", 1e3 * r->facts.of->images / r->median_ms);
-    json_real("gflop", 1e-9 * r->facts.flops);
+    cli_json_real("ms", r->median_ms);
+    cli_json_real("min_ms", r->min_ms);
+    cli_json_real("images_per_s", 1e3 * r->facts.of->images / r->median_ms);
+    cli_json_real("gflop", 1e-9 * r->facts.flops);
     if (r->facts.flops > 0) {
-        json_real("gflops", 1e-6 * r->facts.flops / r->median_ms);
-        json_real("floor_ms", floor_ms);
-        json_real("floor_share", floor_ms / r->median_ms);
+        cli_json_real("gflops", 1e-6 * r->facts.flops / r->median_ms);
+        cli_json_real("floor_ms", floor_ms);
+        cli_json_real("floor_share", floor_ms / r->median_ms);
     }
-    if (r->own_peak) json_real("peak_mb", (double)r->facts.peak_bytes / (1 << 20));
-    json_real("loader_stall_ms", r->facts.stall_ms);
-    json_real("machine_gflops", 1e-9 * r->machine.flops);
-    json_real("machine_bf16_gflops", 1e-9 * r->machine.bf16_flops);
-    json_real("machine_gb_s", 1e-9 * r->machine.bytes);
+    if (r->own_peak) cli_json_real("peak_mb", (double)r->facts.peak_bytes / (1 << 20));
+    cli_json_real("loader_stall_ms", r->facts.stall_ms);
+    cli_json_real("machine_gflops", 1e-9 * r->machine.flops);
+    cli_json_real("machine_bf16_gflops", 1e-9 * r->machine.bf16_flops);
+    cli_json_real("machine_gb_s", 1e-9 * r->machine.bytes);
     if (r->node) json_profile(r);
     printf("}\n");
 }

@@ -28,25 +28,19 @@ static void print_text(const cel_correlate_options *o, const cel_correlations *r
         cli_say("%d cells scored in %.1f s, %.2f a second", r->n_scored, r->seconds, r->n_scored / r->seconds);
 }
 
-static void json_real(const char *key, double value) {
-    char text[CEL_REAL_TEXT];
-    cel_text_from_real(value, text);
-    printf(", \"%s\": %s", key, text);
-}
-
 static void print_json(const cel_correlate_options *o, const cel_correlations *r) {
     printf("{\"metric\": \"%s\", \"cells\": %d, \"top_percent\": %d", r->metric, r->n_cells, o->top_percent);
-    json_real("optimum", r->optimum);
+    cli_json_real("optimum", r->optimum);
     printf(", \"proxies\": [");
     for (int i = 0; i < r->n; i++) {
         const cel_correlation *c = &r->list[i];
         printf("%s\n  {\"name\": \"%s\"", i ? "," : "", c->proxy.name);
-        json_real("spearman", c->spearman);
-        json_real("low", c->low);
-        json_real("high", c->high);
-        json_real("kendall", c->kendall);
-        json_real("top", c->top);
-        json_real("best", c->best);
+        cli_json_real("spearman", c->spearman);
+        cli_json_real("low", c->low);
+        cli_json_real("high", c->high);
+        cli_json_real("kendall", c->kendall);
+        cli_json_real("top", c->top);
+        cli_json_real("best", c->best);
         printf(", \"undefined\": %d}", c->undefined);
     }
     printf("]}\n");

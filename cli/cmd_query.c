@@ -198,12 +198,6 @@ static cel_status print_many(const query *q) {
 
 /* --- JSON --- */
 
-static void json_real(double value) {
-    char text[CEL_REAL_TEXT];
-    cel_text_from_real(value, text);
-    fputs(text, stdout);
-}
-
 /* The values of one kind, under the names that `key` picks, in braces. */
 static void json_values(const query *q, int row, cel_metric_kind kind) {
     bool first = true;
@@ -237,14 +231,13 @@ static void json_one(const query *q, int row) {
         const cel_metric *what = cel_table_metric(q->table, m);
         if (what->kind != CEL_METRIC_ACCURACY) continue;
         printf("%s\n    \"%s\": {\"dataset\": \"%s\", \"split\": \"%s\", \"epochs\": %d, \"trained_on\": \"%s\", "
-               "\"seeds_min\": %d, \"seeds_max\": %d, \"value\": ",
+               "\"seeds_min\": %d, \"seeds_max\": %d",
                first ? "" : ",", what->name, what->dataset, what->split, what->epochs, what->trained_on,
                what->seeds_min, what->seeds_max);
-        json_real(cel_table_value(q->table, m, row));
-        printf(", \"rank\": %d, \"percentile\": ", cel_table_rank(q->table, m, row));
-        json_real(cel_table_percentile(q->table, m, row));
-        printf(", \"regret\": ");
-        json_real(cel_table_regret(q->table, m, row));
+        cli_json_real("value", cel_table_value(q->table, m, row));
+        printf(", \"rank\": %d", cel_table_rank(q->table, m, row));
+        cli_json_real("percentile", cel_table_percentile(q->table, m, row));
+        cli_json_real("regret", cel_table_regret(q->table, m, row));
         printf("}");
         first = false;
     }
@@ -255,7 +248,7 @@ static void json_one(const query *q, int row) {
     printf(",\n  \"latency_ms\": {");
     for (int i = 0; i < q->n_devices; i++) {
         printf("%s\"%s\": ", i ? ", " : "", cel_table_metric(q->table, q->device[i])->device);
-        json_real(cel_table_value(q->table, q->device[i], row));
+        cli_json_real(NULL, cel_table_value(q->table, q->device[i], row));
     }
     printf("}}");
 }

@@ -83,9 +83,8 @@ static void print_json(const cel_scorer *s, const cells *c, const double *values
         cli_json_text(stdout, text);
         printf(", \"connected\": %s, \"scores\": {", cel_genotype_connected(&c->cell[i]) ? "true" : "false");
         for (int k = 0; k < columns; k++) {
-            char number[CEL_REAL_TEXT] = "null";
-            if (!isnan(values[i * columns + k])) cel_text_from_real(values[i * columns + k], number);
-            printf("%s\"%s\": %s", k ? ", " : "", cel_scorer_column(s, k).name, number);
+            printf("%s\"%s\": ", k ? ", " : "", cel_scorer_column(s, k).name);
+            cli_json_real(NULL, values[i * columns + k]);
         }
         printf("}}");
     }

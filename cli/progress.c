@@ -1,5 +1,6 @@
 /* What people see on stderr while something runs. */
 #define _POSIX_C_SOURCE 200809L
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cellar/text.h"
 #include "cli.h"
 
 static const double REDRAW_S = 0.1, PLAIN_S = 30;
@@ -151,4 +153,11 @@ void cli_json_text(FILE *stream, const char *text) {
             fputc(*p, stream);
     }
     fputc('"', stream);
+}
+
+void cli_json_real(const char *key, double value) {
+    char number[CEL_REAL_TEXT] = "null";
+    if (isfinite(value)) cel_text_from_real(value, number);
+    if (key) printf(", \"%s\": ", key);
+    fputs(number, stdout);
 }

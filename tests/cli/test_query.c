@@ -1,43 +1,11 @@
 /* The program's query and derive, run as a user runs them. */
-#include <jansson.h>
-
 #include "base/file.h"
 #include "base/mem.h"
 #include "cellar/arch.h"
 #include "support/program.h"
 #include "support/test.h"
 
-static const char *const cellar = CEL_BUILD_DIR "/cellar";
 #define DRNAS "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-
-/* cellar with these arguments; must succeed and gives its standard output. */
-#define run(...) run_argv((const char *const[]){cellar, __VA_ARGS__, NULL})
-static char *run_argv(const char *const *argv) {
-    char *out, *err;
-    int code = test_program(argv, &out, &err);
-    if (code) fail_msg("%s %s: exit code %d: %s", argv[1], argv[2] ? argv[2] : "", code, err);
-    cel_free(err);
-    return out;
-}
-
-#define refused(code, part, ...) refused_argv((code), (part), (const char *const[]){cellar, __VA_ARGS__, NULL})
-static void refused_argv(cel_status want, const char *part, const char *const *argv) {
-    char *out, *err;
-    int code = test_program(argv, &out, &err);
-    if (code != cel_status_exit_code(want) || !strstr(err, part))
-        fail_msg("%s: want exit code %d with \"%s\", got %d: %s", argv[2], cel_status_exit_code(want), part, code, err);
-    assert_string_equal(out, "");
-    cel_free(out);
-    cel_free(err);
-}
-
-static json_t *parsed(char *text) {
-    json_error_t error;
-    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (!json) fail_msg("JSON, line %d: %s", error.line, error.text);
-    cel_free(text);
-    return json;
-}
 
 static double number(const json_t *json, const char *key) {
     assert_true(json_is_number(json_object_get(json, key)));
@@ -46,7 +14,8 @@ static double number(const json_t *json, const char *key) {
 
 static void one_architecture(void **state) {
     (void)state;
-    char *by_text = run("query", DRNAS), *by_index = run("query", "9930"), *by_hash = run("query", "4b0d1c9a8f89c63d");
+    char *by_text = test_run("query", DRNAS), *by_index = test_run("query", "9930"),
+         *by_hash = test_run("query", "4b0d1c9a8f89c63d");
     assert_string_equal(by_text, by_index);
     assert_string_equal(by_text, by_hash);
     static const char *const parts[] = {DRNAS,      "CIFAR-10 test after 200 epochs",
@@ -64,7 +33,7 @@ static void one_architecture(void **state) {
 
 static void json_has_every_number(void **state) {
     (void)state;
-    json_t *all = parsed(run("query", "--json", DRNAS)), *one = json_array_get(all, 0);
+    json_t *all = test_parsed(test_run("query", "--json", DRNAS)), *one = json_array_get(all, 0);
     assert_int_equal(json_array_size(all), 1);
     assert_string_equal(json_string_value(json_object_get(one, "architecture")), DRNAS);
     assert_true(number(one, "index") == 9930);
@@ -80,7 +49,7 @@ static void json_has_every_number(void **state) {
     test_csv_close(csv);
     assert_int_equal(json_object_size(json_object_get(one, "latency_ms")), 27);
     json_decref(all);
-    all = parsed(run("query", "0", "1", "--json", "--latency", "pixel3"));
+    all = test_parsed(test_run("query", "0", "1", "--json", "--latency", "pixel3"));
     assert_int_equal(json_array_size(all), 2);
     assert_int_equal(json_object_size(json_object_get(json_array_get(all, 1), "latency_ms")), 1);
     json_decref(all);
@@ -90,26 +59,26 @@ static int index_at(const json_t *all, size_t i) { return (int)number(json_array
 
 static void top_and_where(void **state) {
     (void)state;
-    json_t *all = parsed(run("query", "--top", "3", "--json"));
+    json_t *all = test_parsed(test_run("query", "--top", "3", "--json"));
     assert_int_equal(json_array_size(all), 3);
     assert_int_equal(index_at(all, 0), 6111);
     assert_int_equal(index_at(all, 1), 13714);
     assert_int_equal(index_at(all, 2), 9930);
     json_decref(all);
-    all = parsed(run("query", "--top", "1", "--by", "imagenet16 test 200", "--json"));
+    all = test_parsed(test_run("query", "--top", "1", "--by", "imagenet16 test 200", "--json"));
     assert_int_equal(index_at(all, 0), 857);
     json_decref(all);
-    all = parsed(run("query", "--where", "rank(cifar100_test_200) <= 2", "--json", "--quiet"));
+    all = test_parsed(test_run("query", "--where", "rank(cifar100_test_200) <= 2", "--json", "--quiet"));
     assert_int_equal(json_array_size(all), 2);
     json_decref(all);
-    all = parsed(run("query", "5", "9930", "7", "5", "--by", "cifar10_test_200", "--json"));
+    all = test_parsed(test_run("query", "5", "9930", "7", "5", "--by", "cifar10_test_200", "--json"));
     assert_int_equal(json_array_size(all), 4);
     assert_int_equal(index_at(all, 0), 9930);
     json_decref(all);
-    all = parsed(run("query", "--where", "params < 1", "--json"));
+    all = test_parsed(test_run("query", "--where", "params < 1", "--json"));
     assert_int_equal(json_array_size(all), 0);
     json_decref(all);
-    char *text = run("query", "--where", "cifar10_test_200 > 90", "--by", "latency_pixel3"), *line = text;
+    char *text = test_run("query", "--where", "cifar10_test_200 > 90", "--by", "latency_pixel3"), *line = text;
     int lines = 0;
     for (; *line; line++) lines += *line == '\n';
     assert_int_equal(lines, 21); /* a heading and the best twenty */
@@ -123,36 +92,37 @@ static void files(void **state) {
     const char *lines = "{\"epoch\": 0, \"genotype\": \"" DRNAS "\"}\n"
                         "{\"epoch\": 1, \"genotype\": \"|none~0|+|none~0|none~1|+|none~0|none~1|none~2|\"}\n";
     test_ok(cel_file_write_atomic(path, lines, strlen(lines)));
-    json_t *all = parsed(run("query", path, "--json"));
+    json_t *all = test_parsed(test_run("query", path, "--json"));
     assert_int_equal(json_array_size(all), 2);
     assert_int_equal(index_at(all, 0), 9930);
     json_decref(all);
     test_ok(cel_file_write_atomic(path, "|none~0|\n", 9));
-    refused(CEL_FORMAT, "genotypes.jsonl, line 1: genotype, character 9", "query", path);
+    test_refused(CEL_FORMAT, "genotypes.jsonl, line 1: genotype, character 9", "query", path);
     cel_free(path);
     test_temp_dir_remove(dir);
 }
 
 static void wrong_questions(void **state) {
     (void)state;
-    refused(CEL_USAGE, "nothing asked", "query");
-    refused(CEL_NOTFOUND, "is no architecture", "query", "nonsense");
-    refused(CEL_NOTFOUND, "indices are 0 .. 15624", "query", "15625");
-    refused(CEL_NOTFOUND, "has the hash", "query", "0123456789abcdef");
-    refused(CEL_FORMAT, "did you mean skip_connect?", "query", "|skip_conect~0|");
-    refused(CEL_UNSUPPORTED, "the table holds NAS-Bench-201", "query",
-            "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('skip_connect', 0), ('dil_conv_5x5', 2), "
-            "('max_pool_3x3', 1), ('avg_pool_3x3', 3), ('sep_conv_5x5', 4), ('dil_conv_3x3', 0)], "
-            "normal_concat=range(2, 6), reduce=[('max_pool_3x3', 1), ('max_pool_3x3', 0), ('sep_conv_5x5', 2), "
-            "('skip_connect', 0), ('dil_conv_3x3', 3), ('sep_conv_3x3', 1), ('avg_pool_3x3', 0), ('dil_conv_5x5', 4)], "
-            "reduce_concat=range(2, 6))");
-    refused(CEL_NOTFOUND, "no accuracy of cifar10 on valid after 200 epochs", "query", "5", "--by",
-            "cifar10_valid_200");
-    refused(CEL_CONFIG, "did you mean params?", "query", "--where", "parms < 3");
-    refused(CEL_NOTFOUND, "did you mean pixel3?", "query", "5", "--latency", "pixel33");
-    refused(CEL_USAGE, "--top", "query", "--top", "0");
-    refused(CEL_USAGE, "did you mean \"--where\"?", "query", "--wher", "x");
-    refused(CEL_NOTFOUND, "benchmark table", "query", "5", "--table", "absent.table");
+    test_refused(CEL_USAGE, "nothing asked", "query");
+    test_refused(CEL_NOTFOUND, "is no architecture", "query", "nonsense");
+    test_refused(CEL_NOTFOUND, "indices are 0 .. 15624", "query", "15625");
+    test_refused(CEL_NOTFOUND, "has the hash", "query", "0123456789abcdef");
+    test_refused(CEL_FORMAT, "did you mean skip_connect?", "query", "|skip_conect~0|");
+    test_refused(
+        CEL_UNSUPPORTED, "the table holds NAS-Bench-201", "query",
+        "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('skip_connect', 0), ('dil_conv_5x5', 2), "
+        "('max_pool_3x3', 1), ('avg_pool_3x3', 3), ('sep_conv_5x5', 4), ('dil_conv_3x3', 0)], "
+        "normal_concat=range(2, 6), reduce=[('max_pool_3x3', 1), ('max_pool_3x3', 0), ('sep_conv_5x5', 2), "
+        "('skip_connect', 0), ('dil_conv_3x3', 3), ('sep_conv_3x3', 1), ('avg_pool_3x3', 0), ('dil_conv_5x5', 4)], "
+        "reduce_concat=range(2, 6))");
+    test_refused(CEL_NOTFOUND, "no accuracy of cifar10 on valid after 200 epochs", "query", "5", "--by",
+                 "cifar10_valid_200");
+    test_refused(CEL_CONFIG, "did you mean params?", "query", "--where", "parms < 3");
+    test_refused(CEL_NOTFOUND, "did you mean pixel3?", "query", "5", "--latency", "pixel33");
+    test_refused(CEL_USAGE, "--top", "query", "--top", "0");
+    test_refused(CEL_USAGE, "did you mean \"--where\"?", "query", "--wher", "x");
+    test_refused(CEL_NOTFOUND, "benchmark table", "query", "5", "--table", "absent.table");
 }
 
 static void derive(void **state) {
@@ -161,21 +131,21 @@ static void derive(void **state) {
     const char *matrix = "0,0,0,1,0\n0,0,0,1,0\n0,0,0,1,0\n0,1,0,0,0\n0,0,0,1,0\n0,0,0,1,0\n";
     size_t n;
     test_ok(cel_file_write_atomic(path, matrix, strlen(matrix)));
-    text = run("derive", path, "--svg", svg);
+    text = test_run("derive", path, "--svg", svg);
     assert_string_equal(text, DRNAS "\n");
     cel_free(text);
     test_ok(cel_file_read(svg, 1 << 20, &text, &n));
     assert_true(!strncmp(text, "<svg ", 5) && strstr(text, "</svg>"));
     cel_free(text);
-    json_t *json = parsed(run("derive", path, "--json"));
+    json_t *json = test_parsed(test_run("derive", path, "--json"));
     assert_true(number(json, "index") == 9930);
     json_decref(json);
-    refused(CEL_IO, "found a device or pipe", "derive", path, "--svg", "/dev/full");
+    test_refused(CEL_IO, "found a device or pipe", "derive", path, "--svg", "/dev/full");
     test_ok(cel_file_write_atomic(path, "1 2 3\n", 6));
-    refused(CEL_FORMAT, "fit no space", "derive", path);
-    refused(CEL_NOTFOUND, "genotypes.jsonl", "derive", dir);
-    refused(CEL_NOTFOUND, "metrics.jsonl", "derive", dir, "--alpha");
-    refused(CEL_USAGE, "derive", "derive");
+    test_refused(CEL_FORMAT, "fit no space", "derive", path);
+    test_refused(CEL_NOTFOUND, "genotypes.jsonl", "derive", dir);
+    test_refused(CEL_NOTFOUND, "metrics.jsonl", "derive", dir, "--alpha");
+    test_refused(CEL_USAGE, "derive", "derive");
     cel_free(path);
     cel_free(svg);
     test_temp_dir_remove(dir);
@@ -194,17 +164,17 @@ static void derive_of_a_run(void **state) {
     char *path = cel_path_join(dir, "genotypes.jsonl");
     test_ok(cel_file_write_atomic(metrics, numbers, strlen(numbers)));
     test_ok(cel_file_write_atomic(path, cells, strlen(cells)));
-    text = run("derive", dir); /* the torn line does not count */
+    text = test_run("derive", dir); /* the torn line does not count */
     assert_string_equal(text, SECOND "\n");
     cel_free(text);
-    text = run("derive", dir, "--epoch", "0");
+    text = test_run("derive", dir, "--epoch", "0");
     assert_string_equal(text, FIRST "\n");
     cel_free(text);
-    refused(CEL_NOTFOUND, "no epoch 2", "derive", dir, "--epoch", "2");
+    test_refused(CEL_NOTFOUND, "no epoch 2", "derive", dir, "--epoch", "2");
     test_ok(cel_file_write_atomic(path, "{}\n", 3));
-    refused(CEL_FORMAT, "an epoch", "derive", dir);
+    test_refused(CEL_FORMAT, "an epoch", "derive", dir);
     test_ok(cel_file_write_atomic(path, "", 0));
-    refused(CEL_NOTFOUND, "no epoch is finished", "derive", dir);
+    test_refused(CEL_NOTFOUND, "no epoch is finished", "derive", dir);
     cel_free(path);
     cel_free(metrics);
     test_temp_dir_remove(dir);

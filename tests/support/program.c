@@ -35,3 +35,30 @@ int test_program(const char *const *argv, char **out, char **err) {
     test_temp_dir_remove(dir);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
+
+char *test_run_argv(const char *const *argv) {
+    char *out, *err;
+    int code = test_program(argv, &out, &err);
+    if (code) fail_msg("%s %s: exit code %d: %s", argv[1], argv[2] ? argv[2] : "", code, err);
+    cel_free(err);
+    return out;
+}
+
+void test_refused_argv(cel_status want, const char *part, const char *const *argv) {
+    char *out, *err;
+    int code = test_program(argv, &out, &err);
+    if (code != cel_status_exit_code(want) || !strstr(err, part))
+        fail_msg("%s %s: want exit code %d with \"%s\", got %d: %s", argv[1], argv[2] ? argv[2] : "",
+                 cel_status_exit_code(want), part, code, err);
+    assert_string_equal(out, "");
+    cel_free(out);
+    cel_free(err);
+}
+
+json_t *test_parsed(char *text) {
+    json_error_t error;
+    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!json) fail_msg("JSON, line %d: %s", error.line, error.text);
+    cel_free(text);
+    return json;
+}

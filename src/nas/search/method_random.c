@@ -23,15 +23,13 @@ static int none_of(const cel_choice *choice) {
     return -1;
 }
 
-static bool same_node(const cel_choice *a, const cel_choice *b) { return a->cell == b->cell && a->to == b->to; }
-
 /* Does a node get nothing? */
 static bool is_cut(const cel_choices *choices, const double *weights) {
     for (int a = 0; a < choices->n; a++) {
         bool reached = false;
         for (int b = 0; b < choices->n && !reached; b++) {
             const cel_choice *into = &choices->choice[b];
-            if (same_node(&choices->choice[a], into))
+            if (cel_choice_same_node(&choices->choice[a], into))
                 reached = cel_argmax(weights + into->first, into->n) != none_of(into);
         }
         if (!reached) return true;
@@ -49,7 +47,7 @@ static void draw(const cel_policy *policy, cel_rng *rng, double *weights) {
 static double cut_probability(const cel_choices *choices, const cel_choice *choice) {
     double p = 1;
     for (int c = 0; c < choices->n; c++)
-        if (same_node(&choices->choice[c], choice))
+        if (cel_choice_same_node(&choices->choice[c], choice))
             p *= none_of(&choices->choice[c]) >= 0 ? 1.0 / choices->choice[c].n : 0;
     return p;
 }

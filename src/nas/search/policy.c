@@ -153,7 +153,7 @@ cel_status cel_policy_normalise_edges(cel_policy *policy, const cel_edge_conf *c
     return CEL_OK;
 }
 
-static bool same_node(const cel_choice *a, const cel_choice *b) { return a->cell == b->cell && a->to == b->to; }
+bool cel_choice_same_node(const cel_choice *a, const cel_choice *b) { return a->cell == b->cell && a->to == b->to; }
 
 void cel_policy_shares(const cel_policy *policy, double *shares) {
     const struct edges *e = &policy->store->edges;
@@ -163,7 +163,7 @@ void cel_policy_shares(const cel_policy *policy, double *shares) {
         shares[c] = 1;
         if (!e->on) continue;
         for (int d = 0; d < policy->choices->n; d++)
-            if (same_node(&choice[c], &choice[d])) sum += exp(e->beta[d] - e->beta[c]);
+            if (cel_choice_same_node(&choice[c], &choice[d])) sum += exp(e->beta[d] - e->beta[c]);
         shares[c] = 1 / sum;
     }
 }
@@ -184,7 +184,8 @@ static void edge_gradient(const cel_policy *policy, const double *dweights, doub
         double dshare = 0;
         for (int i = choice[c].first; i < choice[c].first + choice[c].n; i++) dshare += dweights[i] * e->drawn[i];
         for (int d = 0; d < n; d++)
-            if (same_node(&choice[c], &choice[d])) grad[d] += dshare * e->share[c] * ((c == d) - e->share[d]);
+            if (cel_choice_same_node(&choice[c], &choice[d]))
+                grad[d] += dshare * e->share[c] * ((c == d) - e->share[d]);
     }
 }
 

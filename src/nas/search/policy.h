@@ -22,6 +22,9 @@ cel_status cel_policy_save(cel_policy *policy, cel_state *state);
 /* Clears all but the `keep` largest of each choice's live entries (ties: the first), in live and in `values`. For prune. */
 cel_status cel_policy_keep(cel_policy *policy, int keep, double *values);
 
+/* Do both choices lead into the same node of the same kind of cell? */
+bool cel_choice_same_node(const cel_choice *a, const cel_choice *b);
+
 /* Edge normalisation (PC-DARTS, arXiv:1907.05737, eq. 3), beside any method: the weights of a choice are the method's times the choice's
  * share, the softmax of one parameter a choice over the choices that lead into the same node of the same cell. These
  * parameters start at 1e-3 N(0, 1) and move by Adam in every architecture step; they follow the method's in gradients. To be called once
