@@ -42,9 +42,10 @@ typedef cel_status cel_recipe_fn(void *ctx, const char *name, const char *path);
 cel_status cel_recipe_each(cel_recipe_fn *fn, void *ctx);
 
 typedef struct cel_run_options {
-    const char *dir;     /* the run directory, made if it is not there */
-    bool resume;         /* go on with the run in it */
-    int threads;         /* 0: as for the machine */
+    const char *dir;   /* the run directory, made if it is not there */
+    bool resume;       /* go on with the run in it */
+    bool stay_stopped; /* with resume: a run that its watch has stopped ends like that again, and is not gone on with */
+    int threads;       /* 0: as for the machine */
     const char *command; /* the line that repeats the run, for its record; NULL: none */
     /* All optional. `begin`: everything is ready, epochs_done epochs of it done before. `step`: true asks to write a
      * checkpoint and stop. `epoch`: after its record is written. `end`: the run is complete, also when it was before;

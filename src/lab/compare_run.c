@@ -271,6 +271,7 @@ static cel_status search_in(errand *e, const char *dir, const cel_recipe *recipe
     char *command = plain ? cel_asprintf("cellar search %s --run DIR", begun) : NULL;
     const cel_run_options options = {.dir = dir,
                                      .resume = cel_path_exists(begun),
+                                     .stay_stopped = true,
                                      .threads = w->threads,
                                      .command = command,
                                      .ctx = e,

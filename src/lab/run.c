@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "engine/backend/cpu/cpu.h"
 #include "lab/recipe.h"
+#include "lab/report/history.h"
 #include "lab/rundir.h"
 #include "nas/search/select.h"
 
@@ -213,6 +214,24 @@ static cel_status search_on(observer *o, cel_search *search) {
     return cel_rundir_spent(o->dir, true);
 }
 
+/* Did the watch stop the run where it is now? Its last record says so; what a kill left beyond the checkpoint has been
+ * cut off. */
+static cel_status stopped_before(const cel_run_options *options, const cel_recipe *recipe,
+                                 const cel_search_info *info) {
+    cel_history history;
+    if (!options->stay_stopped || recipe->settings.watch.action != CEL_WATCH_STOP || !info->epochs_done ||
+        info->epochs_done == info->n_epochs)
+        return CEL_OK;
+    CEL_TRY(cel_history_read(options->dir, &history));
+    const char *warning = history.n ? history.record[history.n - 1].warning : NULL;
+    cel_status status = CEL_OK;
+    if (warning)
+        status =
+            CEL_FAIL(CEL_COLLAPSED, "the watch stopped the search after epoch %d: %s", info->epochs_done - 1, warning);
+    cel_history_fini(&history);
+    return status;
+}
+
 static cel_status run_in(observer *o, const cel_recipe *recipe, cel_search *search, const cel_dataset *data) {
     const cel_run_options *options = o->options;
     const cel_checkpoint *checkpoint = cel_rundir_checkpoint(o->dir);
@@ -226,7 +245,8 @@ static cel_status run_in(observer *o, const cel_recipe *recipe, cel_search *sear
     if (!complete) CEL_TRY(write_manifest(o, recipe, &info, &images));
     cel_rundir_forget(o->dir);
     if (options->begin) options->begin(options->ctx, &info, &images);
-    cel_status status = complete ? CEL_OK : search_on(o, search);
+    cel_status status = stopped_before(options, recipe, &info);
+    if (status == CEL_OK && !complete) status = search_on(o, search);
     if (!options->end || (status != CEL_OK && status != CEL_COLLAPSED)) return status;
     CEL_TRY(cel_search_found(search, &found));
     options->end(options->ctx, &found);

@@ -229,6 +229,40 @@ static void failures_are_told(void **state) {
     cel_comparison_destroy(c);
 }
 
+/* A kill between the checkpoint of a search that its watch stopped and the line that says that it has ended: the search
+ * is not gone on with, and the line comes out as it was. */
+static void a_stop_outlives_a_kill(void **state) {
+    (void)state;
+    cel_comparison *c =
+        open_text("seeds: 1\n" DATASETS COMMON "methods:\n"
+                  "  - {name: watched, settings: {search: {method: darts, stages: [{k: 1, epochs: 3}]},\n"
+                  "     watch: {interval: 1, action: stop, min_entropy: 5}}}\n"
+                  "  - {name: random, settings: {search: {method: random}}}\n");
+    char *to = cel_path_join(dir, "stopped"), *ends = cel_path_join(to, "results.jsonl"),
+         *run = cel_compare_run_dir(c, to, 0, 0, c->conf.first_seed);
+    watch w = {0};
+    test_ok(search(c, to, false, 1, &w));
+    assert_int_equal(w.ended, 2);
+    json_t *want = searches_of(c, to);
+    char *metrics = read_file(run, "metrics.jsonl");
+    test_ok(cel_file_write_atomic(ends, "", 0));
+    w = (watch){0};
+    test_ok(search(c, to, true, 1, &w));
+    assert_int_equal(w.ended, 2);
+    char *again = read_file(run, "metrics.jsonl");
+    assert_string_equal(again, metrics);
+    json_t *got = searches_of(c, to);
+    assert_true(json_equal(got, want));
+    json_decref(want);
+    json_decref(got);
+    cel_free(again);
+    cel_free(metrics);
+    cel_free(run);
+    cel_free(ends);
+    cel_free(to);
+    cel_comparison_destroy(c);
+}
+
 /* So has one that ends, once begun, without a cell within its limit; a limit that nothing meets is told, not recorded. */
 static void failures_of_a_limit(void **state) {
     (void)state;
@@ -625,11 +659,17 @@ static void bad_records(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_and_records),     cmocka_unit_test(resumes),
-        cmocka_unit_test(side_by_side),         cmocka_unit_test(failures_are_told),
-        cmocka_unit_test(failures_of_a_limit),  cmocka_unit_test(one_cell_has_no_interval),
-        cmocka_unit_test(refuses_what_changed), cmocka_unit_test(forms_are_well_formed),
-        cmocka_unit_test(statistics_are_right), cmocka_unit_test(bad_comparisons),
+        cmocka_unit_test(runs_and_records),
+        cmocka_unit_test(resumes),
+        cmocka_unit_test(side_by_side),
+        cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(a_stop_outlives_a_kill),
+        cmocka_unit_test(failures_of_a_limit),
+        cmocka_unit_test(one_cell_has_no_interval),
+        cmocka_unit_test(refuses_what_changed),
+        cmocka_unit_test(forms_are_well_formed),
+        cmocka_unit_test(statistics_are_right),
+        cmocka_unit_test(bad_comparisons),
         cmocka_unit_test(bad_records),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
