@@ -85,7 +85,14 @@ static cel_status open_scorer(job *j) {
         sets[n++] = text[3];
     }
     if (n + o->n_sets > MOST_SETS) return CEL_FAIL(CEL_CONFIG, "correlate: more than %d settings", MOST_SETS - n);
-    for (int i = 0; i < o->n_sets; i++) sets[n++] = o->sets[i];
+    for (int i = 0; i < o->n_sets; i++) {
+        if (!strncmp(o->sets[i], "data.", 5) || !strncmp(o->sets[i], "data=", 5))
+            return CEL_FAIL(CEL_CONFIG,
+                            "correlate: --set %.80s: the data set of the images has to be the table's, %.40s: give "
+                            "--dataset and --path instead",
+                            o->sets[i], o->dataset);
+        sets[n++] = o->sets[i];
+    }
     if (strlen(o->proxies) > 400) return CEL_FAIL(CEL_CONFIG, "correlate: more proxies than there are");
     snprintf(proxies, sizeof proxies, "%s%s%s", o->proxies, listed(o->proxies, "params") ? "" : ",params",
              listed(o->proxies, "flops") ? "" : ",flops");

@@ -90,6 +90,26 @@ static void a_change_is_refused(void **state) {
     o = options(file, 5);
     o.proxies = "synflow";
     test_fails(cel_correlate(&o, &r), CEL_CONFIG, "images");
+    /* Other images than those whose accuracies the table has, or than those of the file's cells. */
+    static const char *const sources[] = {"data.source=synthetic", "data={source: synthetic}", "data.path=elsewhere"};
+    for (size_t i = 0; i < CEL_COUNT(sources); i++) {
+        const char *const mixed[] = {"space.c=4", "space.n=1", sources[i]};
+        o = options(file, 5);
+        o.sets = mixed;
+        test_fails(cel_correlate(&o, &r), CEL_CONFIG, "has to be the table's, cifar10-mini");
+    }
+    o = options(file, 5);
+    o.dataset = "synthetic";
+    o.metric = "cifar10_test_200";
+    test_fails(cel_correlate(&o, &r), CEL_CONFIG, "images");
+    o.proxies = "synflow";
+    char *other_file = cel_path_join(dir, "synflow.csv");
+    o.file = other_file;
+    test_ok(cel_correlate(&o, &r));
+    o.dataset = "cifar10";
+    test_fails(cel_correlate(&o, &r), CEL_CONFIG,
+               "made with \"source: \"synthetic\"\", this is \"source: \"cifar10\"\"");
+    cel_free(other_file);
     o = options(file, 20000);
     test_fails(cel_correlate(&o, &r), CEL_CONFIG, "the table has 15625");
     o = options(file, 5);
