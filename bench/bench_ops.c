@@ -3,7 +3,7 @@
  * (median and best), bytes and FLOPs per second, and the bytes per second as a share of a plain triad's over vectors of
  * the same size and over vectors in main memory.
  *
- *   bench_ops [--threads N] [--backend NAME] [--op NAME]        (CELLAR_ISA=base|avx2|avx512 picks the CPU level) */
+ *   bench_ops [--threads N] [--backend NAME] [--op NAME]        (CELLAR_ISA=base|avx2|avx512|amx picks the CPU level) */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <stdlib.h>

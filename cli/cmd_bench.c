@@ -190,7 +190,7 @@ cel_status cmd_bench(int argc, char **argv) {
         "The floor is what the step's floating-point operations take at the machine's peak, or what it cannot help\n"
         "moving takes at the bandwidth of its memory, whichever is longer; both are measured here and now. With\n"
         "--profile a line's bar is its share of the step, and its roof what the machine would need for the same\n"
-        "operations or bytes. CELLAR_ISA=base|avx2|avx512 picks the kernels.",
+        "operations or bytes. CELLAR_ISA=base|avx2|avx512|amx picks the kernels.",
         flags, 0, 0, &args));
     if (args.done) return CEL_OK;
     if (list) {

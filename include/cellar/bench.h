@@ -31,7 +31,7 @@ cel_status cel_bench_step(cel_bench *bench, double *ms);
 /* What the steps so far were. */
 typedef struct cel_bench_facts {
     const cel_bench_case *of;
-    const char *isa; /* CPU level of the kernels: "avx512" */
+    const char *isa; /* CPU level of the kernels: "avx512", and "amx" in bf16 where the CPU has it */
     int threads;
     double
         flops; /* floating-point operations that a step needs, mean: its convolutions and linear layers, forward and gradients */

@@ -131,7 +131,7 @@ static cel_status make_head(job *j) {
     }
     used =
         (size_t)snprintf(j->head, room, "# cellar: scores of cells\n# sample: %d\n# sample_seed: %lld\n# cpu: %s\n%s",
-                         j->n_cells, (long long)j->o->sample_seed, cel_cpu_isa_active()->name, sha);
+                         j->n_cells, (long long)j->o->sample_seed, cel_cpu_isa_of(false), sha);
     for (const char *at = settings; *at;) {
         size_t n = strcspn(at, "\n");
         used += (size_t)snprintf(j->head + used, room - used, "# %.*s\n", (int)n, at);

@@ -184,8 +184,9 @@ static cel_status fill(void *ctx, const struct cel_state *state, bool whole) {
 
 static cel_status write_manifest(const observer *o, const cel_recipe *recipe, const cel_search_info *info,
                                  const cel_dataset_info *data) {
+    bool bf16 = recipe->settings.search.precision == CEL_PRECISION_BF16;
     const cel_run_facts facts = {.backend = info->backend,
-                                 .isa = !strcmp(info->backend, "cpu") ? cel_cpu_isa_active()->name : "C",
+                                 .isa = !strcmp(info->backend, "cpu") ? cel_cpu_isa_of(bf16) : "C",
                                  .method = info->method,
                                  .space = info->space,
                                  .command = o->options->command ? o->options->command : "",

@@ -289,7 +289,7 @@ static double unavoidable_bytes(const cel_bench *b) {
 void cel_bench_get_facts(const cel_bench *b, cel_bench_facts *out) {
     double steps = b->step ? (double)b->step : 1;
     *out = (cel_bench_facts){.of = &b->setup->shown,
-                             .isa = cel_cpu_isa_active()->name,
+                             .isa = cel_cpu_isa_of(b->settings.search.precision == CEL_PRECISION_BF16),
                              .threads = cel_pool_threads(b->pool),
                              .flops = b->flops / steps,
                              .bytes = unavoidable_bytes(b),

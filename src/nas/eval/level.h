@@ -8,8 +8,8 @@
 
 #if defined(__x86_64__)
 #define CEL_EVAL_KERNEL(fn)                                                                                            \
-    (!strcmp(cel_cpu_isa_active()->name, "avx512") ? fn##_avx512                                                       \
-     : !strcmp(cel_cpu_isa_active()->name, "avx2") ? fn##_avx2                                                         \
+    (!strcmp(cel_cpu_isa_active()->fp32, "avx512") ? fn##_avx512                                                       \
+     : !strcmp(cel_cpu_isa_active()->fp32, "avx2") ? fn##_avx2                                                         \
                                                    : fn##_base)
 #else
 #define CEL_EVAL_KERNEL(fn) fn##_base

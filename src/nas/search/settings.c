@@ -52,7 +52,8 @@ const cel_opt cel_search_opts[] = {
     CEL_ENUM(
         cel_search_conf, precision, CEL_PRECISION_FP32, precision_names,
         "of the products of 3x3 convolutions in the mixed cells and of what they keep: bf16 is faster and smaller on "
-        "CPUs with AVX512-BF16, and its numbers are off by about 0.4 percent"),
+        "CPUs with AMX, where 1x1 convolutions are in it too, or AVX512-BF16, and its numbers are off by about 0.4 "
+        "percent"),
     CEL_REAL(cel_search_conf, checkpoint_s, 60, 0, 1e6,
              "seconds between checkpoints inside an epoch (one is written after each epoch anyway); 0: none inside"),
     CEL_LONG(cel_search_conf, max_params, 0, 0, INT64_MAX,

@@ -1,19 +1,47 @@
 /* The cpu backend's face: sizes, packing, the choice of a CPU level, kernel look-up. Layout and rules are in cpu.h. */
+#define _GNU_SOURCE
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "engine/backend/cpu/cpu.h"
 #include "engine/op/mixed_cell.h"
 
+#define LEVEL_NAMES "base, avx2, avx512 or amx"
 #define LEVELS(X) X(base, true)
 #if defined(CEL_HAVE_ISA_AVX2)
 #undef LEVELS
 #define LEVELS(X)                                                                                                      \
     X(base, true)                                                                                                      \
     X(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                                           \
-    X(avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&                               \
-                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    X(avx512, HAS_AVX512)                                                                                              \
+    X(amx, HAS_AVX512 &&has_amx())
+#define HAS_AVX512                                                                                                     \
+    (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&  \
+     __builtin_cpu_supports("avx512vl"))
+#endif
+
+#if defined(CEL_HAVE_ISA_AVX512) && defined(SYS_arch_prctl)
+/* Tiles are 8 KB a thread, which Linux (5.16) keeps for processes that ask. GCC 12 and Clang 14 do not both know these CPU features by
+ * name. */
+static bool has_amx(void) {
+    enum { BF16 = 1 << 22, TILE = 1 << 24, ASK = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    static _Atomic int known;                                              /* 1: no, 2: yes */
+    if (!atomic_load(&known)) {
+        unsigned a, b, c, d = 0;
+        bool has = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & BF16) && (d & TILE) &&
+                   __builtin_cpu_supports("avx512bf16") && syscall(SYS_arch_prctl, ASK, TILE_DATA) == 0;
+        atomic_store(&known, has ? 2 : 1);
+    }
+    return atomic_load(&known) == 2;
+}
+#elif defined(CEL_HAVE_ISA_AVX512)
+static bool has_amx(void) { return false; }
 #endif
 
 #define X(name, supported) extern const cel_cpu_isa cel_cpu_isa_##name;
@@ -77,7 +105,7 @@ const cel_cpu_isa *cel_cpu_isa_active(void) {
 
 cel_status cel_cpu_isa_force(const char *name) {
     int i = level_of(name);
-    if (i < 0) return CEL_FAIL(CEL_CONFIG, "CPU level: expected base, avx2 or avx512, found \"%s\"", name);
+    if (i < 0) return CEL_FAIL(CEL_CONFIG, "CPU level: expected " LEVEL_NAMES ", found \"%s\"", name);
     if (!level(i)) return CEL_FAIL(CEL_UNSUPPORTED, "CPU level %s: this machine lacks it; try base", name);
     atomic_store(&active, level(i));
     return CEL_OK;
@@ -86,7 +114,7 @@ cel_status cel_cpu_isa_force(const char *name) {
 const char *cel_cpu_isa_unavailable(void) {
     const char *name = getenv("CELLAR_ISA");
     if (!name || wished()) return NULL;
-    return level_of(name) < 0 ? "CELLAR_ISA names no CPU level of this build: expected base, avx2 or avx512"
+    return level_of(name) < 0 ? "CELLAR_ISA names no CPU level of this build: expected " LEVEL_NAMES
                               : "CELLAR_ISA names a CPU level that this machine lacks: unset it or take base";
 }
 
@@ -216,7 +244,7 @@ static const char *refuses(const cel_graph *g, const cel_op *op) {
     cel_shape x = cel_graph_shape(g, op->in[grad ? 1 : 0]);
     int ca = x.dim[1] / ((const cel_mixed_cell_attr *)op->attr)->k;
 #if defined(CEL_HAVE_ISA_AVX512)
-    bool able = __builtin_cpu_supports("avx512bf16") && strcmp(cel_cpu_isa_active()->name, "avx512") == 0;
+    bool able = __builtin_cpu_supports("avx512bf16") && strcmp(cel_cpu_isa_active()->fp32, "avx512") == 0;
 #else
     bool able = false;
 #endif

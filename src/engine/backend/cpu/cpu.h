@@ -15,7 +15,8 @@
  * Work is split into tasks by group, or by group and channel (never by number of threads), and partial sums are
  * added in task order: the same bytes on any number of threads. Kernels are written once in NAME.isa.c with the
  * native vector type of lanes.h and compiled for each CPU level; the backend picks the best the machine has, or the
- * one that CELLAR_ISA=base|avx2|avx512 names. */
+ * one that CELLAR_ISA=base|avx2|avx512|amx names. The level amx is avx512 in single precision; in bfloat16 its products go through
+ * the matrix unit (amx.h), avx512's through dot products (winograd_bf16.h). */
 #ifndef CEL_ENGINE_CPU_H
 #define CEL_ENGINE_CPU_H
 #include "engine/backend/backend.h"
@@ -42,7 +43,7 @@ static inline cel_cpu_dims cel_cpu_dims_of(cel_shape s) {
 
 /* Which levels there are: name, table of kernels, and the loops that measure the level's ceilings; index 0 is `base`. */
 typedef struct cel_cpu_isa {
-    const char *name;
+    const char *name, *fp32; /* fp32: the first level that gives the same bytes in single precision */
     const cel_kernel *kernels;
     int n_kernels;
     const cel_kernel *inference; /* for the layout of inference_layout.h */
@@ -52,6 +53,10 @@ typedef struct cel_cpu_isa {
 } cel_cpu_isa;
 /* The level in use (decided at first use from the machine and CELLAR_ISA). */
 const cel_cpu_isa *cel_cpu_isa_active(void);
+/* The name of the level that decides the bytes, with cells in bfloat16 or without any. */
+static inline const char *cel_cpu_isa_of(bool bf16) {
+    return bf16 ? cel_cpu_isa_active()->name : cel_cpu_isa_active()->fp32;
+}
 /* Tests and benchmarks: use that level from now on; CEL_UNSUPPORTED if the machine or the build lacks it, CEL_CONFIG for an unknown name. */
 cel_status cel_cpu_isa_force(const char *name);
 /* NULL or the reason why CELLAR_ISA cannot be followed. */

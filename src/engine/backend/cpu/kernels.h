@@ -10,9 +10,13 @@
 #define CEL_CPU_KERNEL_WORK(op)                                                                                        \
     cel_kernel_fn CEL_ISA_FN(cel_cpu_##op);                                                                            \
     size_t CEL_ISA_FN(cel_cpu_##op##_work)(const cel_graph *g, const cel_op *op, int n_threads);
+#define CEL_CPU_KERNEL_AMX(op)                                                                                         \
+    CEL_CPU_KERNEL_WORK(op)                                                                                            \
+    CEL_CPU_KERNEL_WORK(op##_amx)
 #include "engine/backend/cpu/kernels.def"
 #undef CEL_CPU_KERNEL
 #undef CEL_CPU_KERNEL_WORK
+#undef CEL_CPU_KERNEL_AMX
 
 enum {
     CEL_PARTS = CEL_LANES / CEL_VL, /* vectors of one pixel of a group */

@@ -21,17 +21,22 @@ typedef struct {
     void *z[CEL_MIX_MAX_CONVS]; /* outputs, floats or bfloat16; NULL: 1x1 */
     float *stats;               /* [m][2][ca] */
     node_sum sum;
-    float *matrix, *scale, *shift; /* of `sum`: [last][ca][ca], [MAX_DIAGONAL][ca], [ca] */
-    double *moments;               /* [tasks][m][ca][3], of 3x3 convolutions */
-    double *cross;                 /* [tasks][ca + ca*ca]: mean and products of deviations of the node's ReLU */
-    double *covariance;            /* [ca + ca*ca + ca]: mean, covariance, a row of W times it */
-    float *u;                      /* transformed weights */
-    float *scratch; /* by worker: of sum_band, of take_moments, or padded rows and what Winograd's filtering needs */
+    float *matrix, *tiles, *scale, *shift; /* of `sum`: [last][ca][ca], as tiles, [MAX_DIAGONAL][ca], [ca] */
+    double *moments;                       /* [tasks][m][ca][3], of 3x3 convolutions */
+    double *cross;                         /* [tasks][ca + ca*ca]: mean and products of deviations of the node's ReLU */
+    double *covariance;                    /* [ca + ca*ca + ca]: mean, covariance, a row of W times it */
+    float *u;                              /* transformed weights, or tiles */
+    float *scratch; /* by worker: of sum_band, of take_moments, or padded rows (or pairs) and what convolutions need */
     size_t worker_floats;
     int at; /* the node of this phase */
     cel_stage_clock *clock;
 } forward;
 
+/* Of a band with a border, or of the pairs of one. */
+static size_t padded_floats(const cell *q) {
+    return q->amx ? cel_amx_pair_floats(q->ca, (size_t)(q->band_rows + 2) * (size_t)(q->x.w + 2))
+                  : (size_t)q->ca * band_plane(q);
+}
 static size_t cross_count(const cell *q) { return (size_t)q->ca * (size_t)(q->ca + 1); }
 
 /* ---- (1) The node ---- */
@@ -177,7 +182,11 @@ static void node_task(void *ctx, int task, int worker) {
     band r = band_of(q, task);
     cel_stage_begin(f->clock, worker);
     if (f->at > 0) {
-        sum_band(q, &f->sum, &r, NULL, 0, f->scratch + (size_t)worker * f->worker_floats);
+        float *room = f->scratch + (size_t)worker * f->worker_floats;
+        if (q->amx)
+            sum_band_amx(q, &f->sum, &r, NULL, 0, room);
+        else
+            sum_band(q, &f->sum, &r, NULL, 0, room);
         pass_by(f, &r);
         const node_sum *s = &f->sum;
         int read = (s->n_full + s->n_diagonal + s->n_pool) * q->ca, write = f->at == q->last ? q->x.c : q->ca;
@@ -227,15 +236,59 @@ static void narrow(float *z, size_t floats, uint16_t *out) {
     for (size_t i = 0; i < floats; i += CEL_VL) cel_store(z + i, cel_store_bf16(out + i, cel_load(z + i)));
 }
 
+/* The same by the matrix unit, a few pixels at a time through cache: to bfloat16, with statistics of what it is rounded from. */
+static void convolve_amx(const forward *f, const band *r, const int *which, int n, double *moments, const float *x,
+                         float *room) {
+    const cell *q = &f->q;
+    const int blocks = q->ca / CEL_AMX_TILE, all = n * q->ca;
+    enum { PIXEL = CEL_AMX_TILE * CEL_LANES };
+    float *tiles = room, *pivot = tiles + CEL_AMX_PIXELS * PIXEL, *sums = pivot + all;
+    memset(sums, 0, (size_t)(2 * all * CEL_LANES) * sizeof *sums);
+    cel_amx_begin();
+    for (int y = r->first; y < r->last; y++)
+        for (int col = 0; col < q->x.w; col += CEL_AMX_PIXELS)
+            for (int unit = 0; unit < n * blocks; unit++) {
+                int i = which[unit / blocks], c = unit % blocks * CEL_AMX_TILE;
+                cel_amx_term term = conv_term(q, x + (size_t)(y - r->first) * pair_row(q) + (size_t)col * pair_pixel(q),
+                                              f->u, i, unit % blocks);
+                cel_amx_block(&term, 1, tiles, PIXEL, CEL_LANES);
+                float *own = pivot + unit * CEL_AMX_TILE;
+                if (y == r->first && col == 0)
+                    for (int k = 0; k < CEL_AMX_TILE; k++) own[k] = tiles[k * CEL_LANES];
+                uint16_t *z = (uint16_t *)f->z[i] + (size_t)(r->group * q->ca + c) * q->x.plane + (size_t)y * q->row +
+                              (size_t)col * CEL_LANES;
+                cel_amx_keep(tiles, z, q->x.plane, own, f->batch_stats ? sums + 2 * unit * PIXEL : NULL);
+            }
+    cel_amx_end();
+    if (!f->batch_stats) return;
+    cel_vi mask = cel_cpu_lane_mask(q->x.n, r->group, 0);
+    int lanes = q->x.n - r->group * CEL_LANES < CEL_LANES ? q->x.n - r->group * CEL_LANES : CEL_LANES;
+    double count = (double)lanes * (double)(r->floats / CEL_LANES);
+    for (int c = 0; c < all; c++, sums += 2 * CEL_LANES) {
+        double s1 = (double)cel_lane_sum_f(cel_masked(cel_load(sums), mask)),
+               s2 = (double)cel_lane_sum_f(cel_masked(cel_load(sums + CEL_LANES), mask)),
+               *out = moments + 3 * (which[c / q->ca] * q->ca + c % q->ca);
+        out[0] = count;
+        out[1] = (double)pivot[c] + s1 / count;
+        out[2] = s2 - s1 * s1 / count;
+    }
+}
+
 static void conv_task(void *ctx, int task, int worker) {
     const forward *f = ctx;
     const cell *q = &f->q;
     band r = band_of(q, task);
     const size_t plane = band_plane(q);
     const int rows = r.last - r.first;
-    float *x = f->scratch + (size_t)worker * f->worker_floats, *filter = x + (size_t)q->ca * plane;
+    float *x = f->scratch + (size_t)worker * f->worker_floats, *filter = x + padded_floats(q);
     cel_stage_begin(f->clock, worker);
-    pad_rows(q, &f->seen[f->at], r.group, r.first - 1, rows + 2, x, plane);
+    if (q->amx) {
+        pad_pairs(q, &f->seen[f->at], r.group, r.first - 1, rows + 2, x);
+        memset(x + (size_t)(rows + 2) * pair_row(q), 0,
+               CEL_AMX_TILE * CEL_LANES * sizeof *x); /* what the last tile reads */
+    } else {
+        pad_rows(q, &f->seen[f->at], r.group, r.first - 1, rows + 2, x, plane);
+    }
     cel_stage_end(f->clock, worker, CEL_STAGE_PAD, 0, band_bytes(&r, 2 * q->ca));
     int which[CEL_MIX_MAX_CONVS], n = 0;
     float *z[CEL_MIX_MAX_CONVS];
@@ -245,6 +298,12 @@ static void conv_task(void *ctx, int task, int worker) {
         z[n] = q->attr->bf16 ? filter + filter_floats(q) + (size_t)(n * q->ca) * r.floats : (float *)f->z[i] + at;
         which[n++] = i;
     }
+    double *moments = f->moments + 3 * (size_t)task * (size_t)(q->m * q->ca);
+    if (q->amx) {
+        convolve_amx(f, &r, which, n, moments, x, filter);
+        cel_stage_end(f->clock, worker, CEL_STAGE_CONV3, n * conv_flops(q, &r, 9), band_bytes(&r, (n + 1) * q->ca));
+        return;
+    }
     cel_conv_job job = conv_job(q, rows, plane, channel, false);
     job.far = !q->attr->bf16;
     convolve(q, &job, which, n, x, f->w, f->u, z, filter);
@@ -253,11 +312,9 @@ static void conv_task(void *ctx, int task, int worker) {
             narrow(z[k] + (size_t)c * channel, r.floats, (uint16_t *)f->z[which[k]] + at + (size_t)c * q->x.plane);
     cel_stage_end(f->clock, worker, CEL_STAGE_CONV3, n * conv_flops(q, &r, 9), band_bytes(&r, (n + 1) * q->ca));
     if (!f->batch_stats) return;
-    for (int k = 0; k < n; k++) {
-        double *moments = f->moments + 3 * ((size_t)task * (size_t)q->m + (size_t)which[k]) * (size_t)q->ca;
+    for (int k = 0; k < n; k++)
         for (int c = 0; c < q->ca; c++)
-            band_moments(z[k] + (size_t)c * channel, r.floats, q->x.n, r.group, moments + 3 * c);
-    }
+            band_moments(z[k] + (size_t)c * channel, r.floats, q->x.n, r.group, moments + 3 * (which[k] * q->ca + c));
     cel_stage_end(f->clock, worker, CEL_STAGE_STATISTICS, 3.0 * n * q->ca * (double)r.floats,
                   band_bytes(&r, n * q->ca));
 }
@@ -351,20 +408,22 @@ static void normalise(const forward *f, const cel_kernel_args *a, int kernel) {
 /* ---- The kernel ---- */
 
 typedef struct {
-    size_t moments, cross, covariance, matrix, scale, shift, inverse, rest, weights, worker;
+    size_t moments, cross, covariance, matrix, tiles, scale, shift, inverse, rest, weights, worker;
 } forward_store;
 
 /* The first three in doubles, then floats. */
 static forward_store forward_store_of(const cell *q) {
     size_t ca = (size_t)q->ca, tasks = (size_t)q->tasks, sums = sum_floats(q),
-           filter = ca * band_plane(q) + filter_floats(q) +
-                    (q->attr->bf16 ? (size_t)q->m * ca * (size_t)q->band_rows * q->row : 0);
+           filter = filter_floats(q) + (q->attr->bf16 ? (size_t)q->m * ca * (size_t)q->band_rows * q->row : 0);
+    if (q->amx) filter = CEL_AMX_PIXELS * CEL_AMX_TILE * CEL_LANES + (size_t)q->m * ca * (1 + 2 * CEL_LANES);
+    filter += padded_floats(q);
     size_t moments = ca * (size_t)q->band_rows * q->row, most = sums > filter ? sums : filter;
     if (moments > most) most = moments;
     return (forward_store){round16(3 * tasks * (size_t)q->m * ca),
                            round16(tasks * cross_count(q)),
                            round16(cross_count(q) + ca),
                            round16((size_t)q->last * ca * ca),
+                           q->amx ? full_tile_floats(q, q->last) : 0,
                            round16(MAX_DIAGONAL * ca),
                            round16(ca),
                            round16(4 * (size_t)q->x.w),
@@ -373,19 +432,19 @@ static forward_store forward_store_of(const cell *q) {
                            round16(most)};
 }
 
-size_t CEL_ISA_FN(cel_cpu_mixed_cell_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+static size_t work_bytes(const cel_graph *g, const cel_op *op, int n_threads, bool amx) {
     cell q;
-    cell_init(&q, op->attr, g->value[op->in[0]].shape);
+    cell_init(&q, op->attr, g->value[op->in[0]].shape, amx);
     forward_store s = forward_store_of(&q);
     return sizeof(double) * (s.moments + s.cross + s.covariance) +
-           sizeof(float) * (s.matrix + s.scale + s.shift + s.inverse + s.rest * (size_t)(q.last - 1) + s.weights +
-                            s.worker * (size_t)n_threads);
+           sizeof(float) * (s.matrix + s.tiles + s.scale + s.shift + s.inverse + s.rest * (size_t)(q.last - 1) +
+                            s.weights + s.worker * (size_t)n_threads);
 }
 
-void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
+static void run(const cel_kernel_args *a, bool amx) {
     forward f = {.mode = a->mode, .clock = a->clock};
     cell *q = &f.q;
-    cell_init(q, a->op->attr, a->in[0].shape);
+    cell_init(q, a->op->attr, a->in[0].shape, amx);
     cell_bind(q, a, a->in[1].data);
     forward_store s = forward_store_of(q);
     f.batch_stats = a->mode == CEL_MODE_TRAIN || q->attr->bn.use_batch;
@@ -393,7 +452,8 @@ void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
     f.cross = f.moments + s.moments;
     f.covariance = f.cross + s.cross;
     f.matrix = (float *)(f.covariance + s.covariance);
-    f.scale = f.matrix + s.matrix;
+    f.tiles = f.matrix + s.matrix;
+    f.scale = f.tiles + s.tiles;
     f.shift = f.scale + s.scale;
     float *inverse = f.shift + s.shift;
     f.u = inverse + s.inverse;
@@ -418,9 +478,10 @@ void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
         f.w[i] = a->in[2 + i].data;
         if (q->conv[i].kernel == 3) f.z[i] = a->out[z++].data;
     }
-    transform_weights(q, a->pool, f.w, false, f.u);
+    (q->amx ? tile_weights : transform_weights)(q, a->pool, f.w, false, f.u);
     for (f.at = 0; f.at <= q->last; f.at++) {
         if (f.at > 0) prepare_sum(&f, f.at);
+        if (f.at > 0 && q->amx) tile_matrices(q, &f.sum, f.tiles);
         if (f.at > 0 || (f.batch_stats && source_has(q, 0, 1))) cel_pool_run(a->pool, q->tasks, node_task, &f);
         if (source_has(q, f.at, 1)) {
             if (f.batch_stats) merge_cross(&f, cross + (size_t)f.at * cross_count(q));
@@ -432,3 +493,14 @@ void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) {
         }
     }
 }
+
+void CEL_ISA_FN(cel_cpu_mixed_cell)(const cel_kernel_args *a) { run(a, false); }
+size_t CEL_ISA_FN(cel_cpu_mixed_cell_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+    return work_bytes(g, op, n_threads, false);
+}
+#if defined(CEL_ISA_AVX512)
+void CEL_ISA_FN(cel_cpu_mixed_cell_amx)(const cel_kernel_args *a) { run(a, true); }
+size_t CEL_ISA_FN(cel_cpu_mixed_cell_amx_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+    return work_bytes(g, op, n_threads, true);
+}
+#endif

@@ -9,9 +9,9 @@
  * backward pass has sum d (z - mean) = diag(W G'), and dW and dz from G, S and W alone. */
 #ifndef CEL_ENGINE_MIXED_CELL_CORE_H
 #define CEL_ENGINE_MIXED_CELL_CORE_H
+#include "engine/backend/cpu/amx.h"
 #include "engine/backend/cpu/conv3x3.h"
 #include "engine/backend/cpu/kernels.h"
-#include "engine/backend/cpu/winograd_bf16.h"
 #include "engine/op/mixed_cell.h"
 
 enum {
@@ -34,9 +34,11 @@ typedef struct {
     const float *weights; /* [rows, n_cols] */
     const uint8_t *gates;
     cel_tap tap3[9], flip3[9];
+    bool amx; /* products in bfloat16 by the matrix unit, not by Winograd's filtering */
 } cell;
 
-static inline void cell_init(cell *q, const cel_mixed_cell_attr *attr, cel_shape x) {
+/* amx: if it is in bfloat16 and its channels fill tiles. */
+static inline void cell_init(cell *q, const cel_mixed_cell_attr *attr, cel_shape x, bool amx) {
     memset(q, 0, sizeof *q);
     q->attr = attr;
     q->x = cel_cpu_dims_of(x);
@@ -53,6 +55,7 @@ static inline void cell_init(cell *q, const cel_mixed_cell_attr *attr, cel_shape
     q->tasks = q->x.groups * q->bands;
     q->row = (size_t)q->x.w * CEL_LANES;
     q->padded_row = q->row + 2 * (size_t)CEL_LANES;
+    q->amx = amx && attr->bf16 && q->ca % CEL_AMX_TILE == 0;
     for (int t = 0; t < 9; t++) {
         ptrdiff_t at = (ptrdiff_t)q->padded_row * (t / 3) + t % 3 * CEL_LANES;
         q->tap3[t] = (cel_tap){at, t};
@@ -142,12 +145,11 @@ static inline cel_conv_job conv_job(const cell *q, int rows, size_t x_ci, size_t
                           .o_px = CEL_LANES};
 }
 
-/* Floats of one convolution's transformed weights (and of their pairs in bfloat16), of all, and of a worker's scratch for one. */
+/* Floats of one convolution's transformed weights (and of their pairs in bfloat16), and of a worker's scratch for one. */
 static inline size_t weight_floats_of_one(const cell *q) {
     return cel_conv3x3_weight_floats(filter_tile(q), q->ca, q->ca) +
            (q->attr->bf16 ? cel_wino_weight_floats(q->ca, q->ca) / 2 : 0);
 }
-static inline size_t weight_floats(const cell *q) { return (size_t)q->m * weight_floats_of_one(q); }
 static inline size_t filter_floats(const cell *q) { return cel_conv3x3_scratch_floats(filter_tile(q), q->ca, q->ca); }
 static inline float *transformed(const cell *q, float *u, int i) { return u + (size_t)i * weight_floats_of_one(q); }
 
@@ -232,6 +234,62 @@ static inline void pad_rows(const cell *q, const planes *x, int group, int first
     }
 }
 
+/* ---- 3x3 convolutions by the matrix unit ---- */
+
+/* Floats of a pixel of pairs, of a padded row of them, and of one convolution's weights. */
+static inline size_t pair_pixel(const cell *q) { return (size_t)q->ca / 2 * CEL_LANES; }
+static inline size_t pair_row(const cell *q) { return (size_t)(q->x.w + 2) * pair_pixel(q); }
+static inline size_t amx_floats_of_one(const cell *q) { return cel_amx_weight_floats(q->ca, q->ca, 3); }
+
+static void tile_task(void *ctx, int task, int worker) {
+    const transform *t = ctx;
+    const cell *q = t->q;
+    const int blocks = q->ca / CEL_AMX_TILE, i = task / blocks, block = task % blocks;
+    const ptrdiff_t own = 9, other = (ptrdiff_t)q->ca * 9, w_m = t->flip ? own : other;
+    (void)worker;
+    if (q->conv[i].kernel != 3 || !q->conv_on[i]) return;
+    cel_amx_weights(t->w[i] + block * CEL_AMX_TILE * w_m, w_m, t->flip ? other : own, q->ca, t->flip,
+                    t->u + (size_t)i * amx_floats_of_one(q) + (size_t)block * amx_floats_of_one(q) / (size_t)blocks);
+}
+
+/* As transform_weights, to tiles. */
+static inline void tile_weights(const cell *q, cel_pool *pool, const float *const *w, bool flip, float *u) {
+    transform t = {q, w, u, flip};
+    cel_pool_run(pool, q->m * (q->ca / CEL_AMX_TILE), tile_task, &t);
+}
+
+/* Of all convolutions, for either. */
+static inline size_t weight_floats(const cell *q) {
+    return (size_t)q->m * (q->amx ? amx_floats_of_one(q) : weight_floats_of_one(q));
+}
+
+/* 16 output channels of convolution i from block `block` on, of padded pairs that begin with the block's first window. */
+static inline cel_amx_term conv_term(const cell *q, const float *pairs, const float *u, int i, int block) {
+    size_t blocks = (size_t)q->ca / CEL_AMX_TILE;
+    return (cel_amx_term){(const char *)pairs,
+                          (const char *)(u + ((size_t)i * blocks + (size_t)block) * (amx_floats_of_one(q) / blocks)),
+                          (ptrdiff_t)(pair_pixel(q) * sizeof *u),
+                          (ptrdiff_t)(pair_row(q) * sizeof *u),
+                          3,
+                          cel_amx_tiles(q->ca, 3)};
+}
+
+/* As pad_rows, to pairs. */
+static inline void pad_pairs(const cell *q, const planes *x, int group, int first, int rows, float *out) {
+    const size_t pixel = pair_pixel(q), row = pair_row(q);
+    for (int y = first; y < first + rows; y++, out += row) {
+        if (y < 0 || y >= q->x.h) {
+            memset(out, 0, row * sizeof *out);
+            continue;
+        }
+        memset(out, 0, pixel * sizeof *out);
+        for (int c = 0; c < q->ca; c += 2)
+            cel_amx_pairs(plane_of(x, group, c) + (size_t)y * q->row, plane_of(x, group, c + 1) + (size_t)y * q->row,
+                          q->x.w, true, out + pixel + c / 2 * CEL_LANES, pixel);
+        memset(out + row - pixel, 0, pixel * sizeof *out);
+    }
+}
+
 /* ---- The sum of a node, or of its gradient ----
  *
  * Two passes over a band: the terms that need one plane, in long streams, then those that need all of them, which find the
@@ -260,12 +318,18 @@ typedef struct {
     const float *inverse; /* [4][w]: 1 / pixels around (x, y) inside the image, by the rows around (1 .. 3); ones */
     const float *shift;   /* [ca] or NULL */
     planes mask;          /* p NULL: none */
+    const float *tiles;   /* of the matrix unit: the full terms' m */
     float *(*out)(const void *ctx, int group, int channel); /* the plane that a channel is written to */
     const void *ctx;
 } node_sum;
 
-/* Of a worker: three lines of pooling, a pooled band, what `gather` keeps. */
+enum { PAIRED = 16 }; /* pixels at a time of sum_band_amx */
+
+/* Of a worker: three lines of pooling, a pooled band, what `gather` keeps (or gather_pairs, and a block of outputs). */
 static inline size_t sum_floats(const cell *q) {
+    if (q->amx)
+        return (size_t)(3 + q->band_rows) * q->row + cel_amx_pair_floats((MAX_SRC + 1) * q->ca, PAIRED) +
+               CEL_AMX_PIXELS * CEL_AMX_TILE * CEL_LANES;
     return (size_t)(3 + q->band_rows) * q->row + (MAX_SRC + 1) * (size_t)q->ca * CEL_TILE_P * CEL_LANES;
 }
 
@@ -316,8 +380,8 @@ static inline void pool_band(const cell *q, const node_sum *s, const band *r, in
     }
 }
 
-/* The first pass, of one channel. */
-static inline void sum_planes(const cell *q, const node_sum *s, const band *r, int c, float *scratch) {
+/* The first pass, of one channel; onto: what is there stays in the sum. */
+static inline void sum_planes(const cell *q, const node_sum *s, const band *r, int c, bool onto, float *scratch) {
     const float *x[MAX_DIAGONAL + 1];
     const uint16_t *half[MAX_DIAGONAL];
     float scale[MAX_DIAGONAL + 1], half_scale[MAX_DIAGONAL], *out = s->out(s->ctx, r->group, c) + r->at;
@@ -341,7 +405,7 @@ static inline void sum_planes(const cell *q, const node_sum *s, const band *r, i
     size_t i = 0;
     for (; i + 4 * CEL_VL <= r->floats; i += 4 * CEL_VL) {
         cel_vf acc[4];
-        CEL_UNROLL for (int u = 0; u < 4; u++) acc[u] = start;
+        CEL_UNROLL for (int u = 0; u < 4; u++) acc[u] = onto ? start + cel_load(out + i + u * CEL_VL) : start;
         for (int k = 0; k < n; k++)
             CEL_UNROLL for (int u = 0; u < 4; u++) acc[u] += scale[k] * cel_load(x[k] + i + u * CEL_VL);
         for (int k = 0; k < n_half; k++)
@@ -349,7 +413,7 @@ static inline void sum_planes(const cell *q, const node_sum *s, const band *r, i
         CEL_UNROLL for (int u = 0; u < 4; u++) cel_store(out + i + u * CEL_VL, acc[u]);
     }
     for (; i < r->floats; i += CEL_VL) {
-        cel_vf acc = start;
+        cel_vf acc = onto ? start + cel_load(out + i) : start;
         for (int k = 0; k < n; k++) acc += scale[k] * cel_load(x[k] + i);
         for (int k = 0; k < n_half; k++) acc += half_scale[k] * cel_load_bf16(half[k] + i);
         cel_store(out + i, acc);
@@ -426,7 +490,7 @@ SUM_TILE(sum_tile_one, 1, 1)
 /* base: the band of channel 0, NULL: none; scratch: sum_floats. */
 static inline void sum_band(const cell *q, const node_sum *s, const band *r, const float *base, size_t base_channel,
                             float *scratch) {
-    for (int c = 0; c < q->ca; c++) sum_planes(q, s, r, c, scratch);
+    for (int c = 0; c < q->ca; c++) sum_planes(q, s, r, c, false, scratch);
     if (!base && !s->n_full) return;
     float *gathered = scratch + (size_t)(3 + q->band_rows) * q->row;
     int pixels = (int)(r->floats / CEL_LANES);
@@ -442,6 +506,97 @@ static inline void sum_band(const cell *q, const node_sum *s, const band *r, con
         }
         px += wide ? CEL_TILE_P : 1;
     }
+}
+
+/* ---- The same by the matrix unit, the 3x3 convolutions of a gradient with it ---- */
+
+static inline size_t full_tile_floats(const cell *q, int n_full) {
+    return (size_t)(q->ca / CEL_AMX_TILE * cel_amx_tiles(n_full * q->ca, 1)) * CEL_AMX_TILE * CEL_LANES;
+}
+
+/* The full terms' matrices, to full_tile_floats of `to`. */
+static inline void tile_matrices(const cell *q, node_sum *s, float *to) {
+    const float *m[MAX_SRC + 1];
+    for (int k = 0; k < s->n_full; k++) m[k] = s->full[k].m;
+    s->tiles = to;
+    for (int c = 0; c < q->ca; c += CEL_AMX_TILE)
+        cel_amx_matrices(m, s->n_full, q->ca, c,
+                         to + (size_t)(c / CEL_AMX_TILE * cel_amx_tiles(s->n_full * q->ca, 1)) * CEL_AMX_TILE *
+                                  CEL_LANES);
+}
+
+/* As gather: the terms side by side. */
+static inline void gather_pairs(const cell *q, const node_sum *s, int group, size_t at, int n, float *to) {
+    const size_t pixel = (size_t)s->n_full * pair_pixel(q);
+    for (int k = 0; k < s->n_full; k++)
+        for (int c = 0; c < q->ca; c += 2, to += CEL_LANES)
+            cel_amx_pairs(plane_of(&s->full[k].x, group, c) + at, plane_of(&s->full[k].x, group, c + 1) + at, n,
+                          s->full[k].relu, to, pixel);
+}
+
+/* Begins the sum with a block of products. */
+static inline void begin_block(const cell *q, const node_sum *s, int group, size_t at, int c0, const float *block) {
+    enum { PIXEL = CEL_AMX_TILE * CEL_LANES };
+    for (int c = c0; c < c0 + CEL_AMX_TILE; c++)
+        for (int lane = 0; lane < CEL_LANES; lane += CEL_VL, block += CEL_VL) {
+            float *out = s->out(s->ctx, group, c) + at + lane;
+            const float *mask = s->mask.p ? plane_of(&s->mask, group, c) + at + lane : NULL;
+            const cel_vf shift = cel_splat(s->shift && mask ? s->shift[c] : 0);
+            const cel_vi exists = cel_cpu_lane_mask(q->x.n, group, lane);
+            CEL_UNROLL for (int p = 0; p < CEL_AMX_PIXELS; p++) {
+                cel_vf v = cel_load(block + p * PIXEL) + shift;
+                if (mask) v = cel_masked(cel_where_positive(cel_load(mask + p * CEL_LANES), v), exists);
+                cel_store(out + p * CEL_LANES, v);
+            }
+        }
+}
+
+/* convs: of the first 16 channels of the gradient at the band's first pixel. */
+static inline void begin_band(const cell *q, const node_sum *s, const band *r, const cel_amx_term *convs, int n,
+                              float *scratch) {
+    const int full_tiles = cel_amx_tiles(s->n_full * q->ca, 1);
+    const size_t pixel = (size_t)s->n_full * pair_pixel(q),
+                 conv_tiles = amx_floats_of_one(q) / (size_t)(q->ca / CEL_AMX_TILE);
+    float *gathered = scratch + (size_t)(3 + q->band_rows) * q->row,
+          *block = gathered + cel_amx_pair_floats((MAX_SRC + 1) * q->ca, PAIRED);
+    cel_amx_begin();
+    for (int px = 0, pixels = (int)(r->floats / CEL_LANES), paired = 0; px < pixels; px += CEL_AMX_PIXELS) {
+        size_t at = r->at + (size_t)px * CEL_LANES;
+        if (px == paired && s->n_full) {
+            int some = pixels - px < PAIRED ? pixels - px : PAIRED;
+            gather_pairs(q, s, r->group, at, some, gathered);
+            memset(gathered + (size_t)some * pixel, 0,
+                   CEL_AMX_TILE * CEL_LANES * sizeof *gathered); /* the last tile's */
+            paired += some;
+        }
+        cel_amx_term term[CEL_MIX_MAX_CONVS + 1];
+        for (int k = 0; k < n; k++) {
+            term[k] = convs[k];
+            term[k].x += px / q->x.w * convs[k].row + px % q->x.w * convs[k].pixel;
+        }
+        if (s->n_full)
+            term[n] = (cel_amx_term){(const char *)(gathered + (size_t)(px % PAIRED) * pixel),
+                                     (const char *)s->tiles,
+                                     (ptrdiff_t)(pixel * sizeof *gathered),
+                                     0,
+                                     1,
+                                     full_tiles};
+        for (int c = 0; c < q->ca; c += CEL_AMX_TILE) {
+            cel_amx_block(term, n + (s->n_full > 0), block, CEL_AMX_TILE * CEL_LANES, CEL_LANES);
+            begin_block(q, s, r->group, at, c, block);
+            for (int k = 0; k < n; k++) term[k].w += conv_tiles * sizeof *block;
+            term[n].w += (size_t)(full_tiles * CEL_AMX_TILE * CEL_LANES) * sizeof *block;
+        }
+    }
+    cel_amx_end();
+}
+
+/* The passes in the other order: what the products take was just written, and is in cache still. */
+static inline void sum_band_amx(const cell *q, const node_sum *s, const band *r, const cel_amx_term *convs, int n,
+                                float *scratch) {
+    bool any = n || s->n_full;
+    if (any) begin_band(q, s, r, convs, n, scratch);
+    for (int c = 0; c < q->ca; c++) sum_planes(q, s, r, c, any, scratch);
 }
 
 /* ---- Sums over planes ---- */
@@ -476,51 +631,62 @@ CEL_INLINE void cross_block(const float *const *a, const float *const *b, size_t
     }
 }
 
-/* sum d and sums of d (x[i] - shift[i]), at most DOTS at once. */
+/* sum d and sums of d (x[i] - shift[i]), x floats or bfloat16, at most DOTS at once. */
 enum { DOTS = 4 };
-CEL_INLINE void dots_of(const float *d, const float *const *x, const float *shift, size_t floats, double *sum,
-                        double *dot, const int N) {
+CEL_INLINE cel_vf dots_load(const void *x, size_t i, const bool half) {
+    return half ? cel_load_bf16((const uint16_t *)x + i) : cel_load((const float *)x + i);
+}
+CEL_INLINE void dots_of(const float *d, const void *const *x, const float *shift, size_t floats, double *sum,
+                        double *dot, const bool half, const int N) {
     cel_vf own[2] = {{0}}, acc[DOTS][2];
     CEL_UNROLL for (int k = 0; k < N; k++) acc[k][0] = acc[k][1] = (cel_vf){0};
     size_t i = 0;
     for (; i + 2 * CEL_VL <= floats; i += 2 * CEL_VL) CEL_UNROLL for (int u = 0; u < 2; u++) {
             cel_vf v = cel_load(d + i + u * CEL_VL);
             own[u] += v;
-            CEL_UNROLL for (int k = 0; k < N; k++) acc[k][u] += v * (cel_load(x[k] + i + u * CEL_VL) - shift[k]);
+            CEL_UNROLL for (int k = 0; k < N; k++) acc[k][u] += v * (dots_load(x[k], i + u * CEL_VL, half) - shift[k]);
         }
     if (i < floats) {
         cel_vf v = cel_load(d + i);
         own[0] += v;
-        CEL_UNROLL for (int k = 0; k < N; k++) acc[k][0] += v * (cel_load(x[k] + i) - shift[k]);
+        CEL_UNROLL for (int k = 0; k < N; k++) acc[k][0] += v * (dots_load(x[k], i, half) - shift[k]);
     }
     *sum = (double)cel_lane_sum_f(own[0] + own[1]);
     CEL_UNROLL for (int k = 0; k < N; k++) dot[k] = (double)cel_lane_sum_f(acc[k][0] + acc[k][1]);
 }
 
-static inline void dots(const float *d, const float *const *x, const float *shift, int n, size_t floats, double *sum,
-                        double *dot) {
+CEL_INLINE void dots_at_once(const float *d, const void *const *x, const float *shift, int n, size_t floats,
+                             double *sum, double *dot, const bool half) {
     do {
         int some = n < DOTS ? n : DOTS;
         switch (some) {
         case 0:
-            dots_of(d, x, shift, floats, sum, dot, 0);
+            dots_of(d, x, shift, floats, sum, dot, half, 0);
             break;
         case 1:
-            dots_of(d, x, shift, floats, sum, dot, 1);
+            dots_of(d, x, shift, floats, sum, dot, half, 1);
             break;
         case 2:
-            dots_of(d, x, shift, floats, sum, dot, 2);
+            dots_of(d, x, shift, floats, sum, dot, half, 2);
             break;
         case 3:
-            dots_of(d, x, shift, floats, sum, dot, 3);
+            dots_of(d, x, shift, floats, sum, dot, half, 3);
             break;
         default:
-            dots_of(d, x, shift, floats, sum, dot, DOTS);
+            dots_of(d, x, shift, floats, sum, dot, half, DOTS);
         }
         n -= some;
         x += some;
         shift += some;
         dot += some;
     } while (n > 0);
+}
+static inline void dots(const float *d, const void *const *x, const float *shift, int n, size_t floats, double *sum,
+                        double *dot) {
+    dots_at_once(d, x, shift, n, floats, sum, dot, false);
+}
+static inline void dots_half(const float *d, const void *const *x, const float *shift, int n, size_t floats,
+                             double *sum, double *dot) {
+    dots_at_once(d, x, shift, n, floats, sum, dot, true);
 }
 #endif

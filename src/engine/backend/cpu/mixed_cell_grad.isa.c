@@ -26,7 +26,7 @@ typedef struct {
     size_t dw_at[CEL_MIX_MAX_CONVS + 1]; /* of 3x3 convolutions in a part */
     const float *stats, *cross;          /* [m][2][ca]; [last][1+ca][ca]: mean and covariance of the nodes' ReLU */
     float *dweights;                     /* NULL: not wanted */
-    float *u;                            /* transformed weights of the data gradient */
+    float *u, *tiles;                    /* transformed weights of the data gradient; matrices of `sum` as tiles */
     float *part;                         /* [tasks][weights of all 3x3 convolutions] */
     float *coef;                         /* [m][3][ca]: A, B, C of dz = A d + B z + C */
     float *to_d, *to_x, *shift, *skip,
@@ -50,50 +50,59 @@ static size_t products_at(const cell *q, int src) {
     return pools_at(q) + CEL_MIX_MAX_ROWS + (size_t)src * (size_t)q->ca * (size_t)q->ca;
 }
 
-/* Of a worker: padded dz, padded max(x, 0), the data gradient, that of sum_band, what Winograd's filtering needs or what was bfloat16. */
+/* Of a worker: padded dz, padded max(x, 0), the data gradient, that of sum_band, what Winograd's filtering needs. For the matrix unit pairs of
+ * dz, by convolution, max(x, 0) as pairs of lanes, dz in bfloat16, that of sum_band; before, for the sums, in the same place d in bfloat16,
+ * max(x, 0) of 16 channels as pairs of lanes, and five tiles. */
 typedef struct {
-    float *dz, *x, *dr, *sum, *filter;
+    float *dz, *x, *dr, *sum, *filter, *lanes, *tiles;
+    uint16_t *kept, *d;
 } scratch;
+static size_t dz_floats(const cell *q) {
+    return cel_amx_pair_floats(q->ca, (size_t)((q->band_rows + 2) * (q->x.w + 2)));
+}
+/* A line more than a power of two: else rows of a tile would meet in one set of the cache. */
+static size_t kept_plane(const cell *q) { return (size_t)q->band_rows * q->row + 2 * CEL_LANES; }
+static size_t kept_floats(const cell *q) { return (size_t)q->ca * kept_plane(q) / 2; }
+static size_t lane_floats(int rows, int cols) { return (size_t)(rows * cols) * CEL_LANES / 2; }
+/* Of the first parts for the matrix unit. */
+static size_t amx_floats(const cell *q, bool want_dw3) {
+    size_t most = 0, sums = kept_floats(q) + CEL_AMX_TILE * (lane_floats(q->band_rows, q->x.w) + 5 * CEL_LANES);
+    for (int src = 0; src < q->last; src++) {
+        size_t n = 0;
+        for (int i = 0; i < q->m; i++) n += q->conv[i].src == src && q->conv[i].kernel == 3;
+        if (n > most) most = n;
+    }
+    most *= dz_floats(q);
+    if (want_dw3) most += (size_t)q->ca * lane_floats(q->band_rows + 2, q->x.w + 2) + kept_floats(q);
+    return most > sums ? most : sums;
+}
 static scratch scratch_of(const backward *f, int worker) {
     const cell *q = &f->q;
     scratch s = {.dz = f->scratch + (size_t)worker * f->worker_floats};
+    if (q->amx) {
+        s.sum = s.dz + amx_floats(q, f->want_dw3);
+        s.x = s.sum - (size_t)q->ca * lane_floats(q->band_rows + 2, q->x.w + 2);
+        s.kept = (uint16_t *)(s.x - kept_floats(q));
+        s.d = (uint16_t *)s.dz;
+        s.lanes = s.dz + kept_floats(q);
+        s.tiles = s.lanes + CEL_AMX_TILE * lane_floats(q->band_rows, q->x.w);
+        return s;
+    }
     s.x = s.dz + (size_t)q->ca * f->band_plane;
     s.dr = s.x + (f->want_dw3 ? (size_t)q->ca * f->band_plane : 0);
     s.sum = s.dr + (size_t)(q->ca * q->band_rows) * q->row;
     s.filter = s.sum + sum_floats(q);
     return s;
 }
-/* The most 3x3 convolutions that end in one node. */
-static size_t most_convs(const cell *q) {
-    size_t most = 0;
-    for (int dest = 1; dest <= q->last; dest++) {
-        size_t n = 0;
-        for (int i = 0; i < q->m; i++) n += q->conv[i].dest == dest && q->conv[i].kernel == 3;
-        if (n > most) most = n;
-    }
-    return most;
-}
 static size_t worker_floats(const cell *q, bool want_dw3) {
     size_t data = filter_floats(q),
-           weights = want_dw3 && (wino_dw(q) || q->attr->bf16) ? cel_wino_dw_scratch_floats(q->ca, q->ca) : 0,
-           widened = q->attr->bf16 ? most_convs(q) * (size_t)q->band_rows * q->row : 0, most = data;
-    if (weights > most) most = weights;
-    if (widened > most) most = widened;
+           weights = want_dw3 && (wino_dw(q) || q->attr->bf16) ? cel_wino_dw_scratch_floats(q->ca, q->ca) : 0;
+    if (q->amx) return amx_floats(q, want_dw3) + sum_floats(q);
     return (size_t)q->ca * ((want_dw3 ? 2 : 1) * band_plane(q) + (size_t)q->band_rows * q->row) + sum_floats(q) +
-           round16(most);
+           round16(data > weights ? data : weights);
 }
 
 /* ---- (1) Sums of node f->at ---- */
-
-/* A channel of the output of convolution i, in floats: where it is, or in `room`. */
-static const float *band_of_z(const backward *f, const band *r, int i, int channel, float *room) {
-    const cell *q = &f->q;
-    size_t at = (size_t)(r->group * q->ca + channel) * q->x.plane + r->at;
-    if (!q->attr->bf16) return (const float *)f->z[i] + at;
-    const uint16_t *half = (const uint16_t *)f->z[i] + at;
-    for (size_t k = 0; k < r->floats; k += CEL_VL) cel_store(room + k, cel_load_bf16(half + k));
-    return room;
-}
 
 static void take_sums(const backward *f, const band *r, double *sums, const scratch *s) {
     const cell *q = &f->q;
@@ -101,16 +110,22 @@ static void take_sums(const backward *f, const band *r, double *sums, const scra
     double *skip = sums + skips_at(q), *pool = sums + pools_at(q);
     for (int i = 0; i < CEL_MIX_MAX_ROWS; i++) skip[i] = pool[i] = 0;
     for (int b = 0; b < q->ca; b++) {
-        const float *d = plane_of(&f->mixed[dest], r->group, b) + r->at, *x[MAX_DIAGONAL];
+        const float *d = plane_of(&f->mixed[dest], r->group, b) + r->at;
+        const void *x[MAX_DIAGONAL];
         float shift[MAX_DIAGONAL];
         double dot[MAX_DIAGONAL], *to[MAX_DIAGONAL], unused;
         int n = 0, n_convs;
         for (int i = 0; i < q->m; i++) {
             if (q->conv[i].dest != dest || q->conv[i].kernel != 3 || !q->conv_on[i]) continue;
+            size_t at = (size_t)(r->group * q->ca + b) * q->x.plane + r->at;
             shift[n] = f->stats[2 * i * q->ca + b];
             to[n] = &sums[dots_at(q, i) + (size_t)b];
-            x[n] = band_of_z(f, r, i, b, s->filter + (size_t)(n * q->band_rows) * q->row);
-            n++;
+            x[n++] = q->attr->bf16 ? (const void *)((const uint16_t *)f->z[i] + at) : (const float *)f->z[i] + at;
+        }
+        if (q->attr->bf16) {
+            dots_half(d, x, shift, n, r->floats, &sums[b], dot);
+            for (int i = 0; i < n; i++) *to[i] = dot[i];
+            n = 0;
         }
         n_convs = n;
         for (int src = 0; f->want_dweights && src < dest; src++) {
@@ -119,7 +134,7 @@ static void take_sums(const backward *f, const band *r, double *sums, const scra
             to[n] = &skip[row_of(src, dest)];
             x[n++] = plane_of(&f->seen[src], r->group, b) + r->at;
         }
-        dots(d, x, shift, n, r->floats, &sums[b], dot);
+        if (n || !q->attr->bf16) dots(d, x, shift, n, r->floats, &sums[b], dot);
         for (int i = 0; i < n; i++) *to[i] = i < n_convs ? dot[i] : *to[i] + dot[i];
         n = 0;
         for (int src = 0; f->want_dweights && src < dest; src++) {
@@ -163,6 +178,31 @@ static void take_products(const backward *f, const band *r, int src, float *room
     }
 }
 
+/* The same by the matrix unit; d is what keep_d left. */
+static void take_products_amx(const backward *f, const band *r, int src, const scratch *s, double *out) {
+    const cell *q = &f->q;
+    const int ca = q->ca, pixels = (int)(r->floats / CEL_LANES);
+    enum { TILE = CEL_AMX_TILE * CEL_AMX_TILE };
+    const float *mean = f->batch_stats ? f->cross + (size_t)src * (size_t)(ca * (ca + 1)) : f->zero;
+    float *tile = s->tiles;
+    for (int ci = 0; ci < ca; ci += CEL_AMX_TILE) {
+        cel_amx_relu_lanes(plane_of(&f->seen[src], r->group, ci) + r->at, f->seen[src].channel, mean + ci, pixels,
+                           s->lanes);
+        for (int co = 0; co < ca; co += CEL_AMX_TILE) {
+            cel_amx_dots(s->d + (size_t)co * kept_plane(q), kept_plane(q), s->lanes, pixels, tile, tile + TILE);
+            for (int i = 0; i < TILE; i++) out[(co + i / CEL_AMX_TILE) * ca + ci + i % CEL_AMX_TILE] = (double)tile[i];
+        }
+    }
+}
+
+/* d of the band in bfloat16. */
+static void keep_d(const backward *f, const band *r, const scratch *s) {
+    const cell *q = &f->q;
+    for (int c = 0; c < q->ca; c++)
+        cel_amx_narrow(plane_of(&f->mixed[f->at], r->group, c) + r->at, (int)(r->floats / CEL_LANES),
+                       s->d + (size_t)c * kept_plane(q));
+}
+
 static void sums_task(void *ctx, int task, int worker) {
     const backward *f = ctx;
     const cell *q = &f->q;
@@ -173,12 +213,18 @@ static void sums_task(void *ctx, int task, int worker) {
     take_sums(f, &r, sums, &s);
     int read = q->ca;
     double products = 0;
+    if (q->amx) cel_amx_begin();
     for (int src = 0; src < f->at; src++)
         if (row_has(q, row_of(src, f->at), CEL_MIX_CONV1)) {
-            take_products(f, &r, src, s.dr, sums + products_at(q, src));
+            if (q->amx && !products) keep_d(f, &r, &s);
+            if (q->amx)
+                take_products_amx(f, &r, src, &s, sums + products_at(q, src));
+            else
+                take_products(f, &r, src, s.dr, sums + products_at(q, src));
             products += 2.0 * q->ca * q->ca * (double)r.floats;
             read += q->ca;
         }
+    if (q->amx) cel_amx_end();
     for (int src = 0; src < f->at; src++) {
         int row = row_of(src, f->at);
         read += q->ca * (row_has(q, row, CEL_MIX_CONV3) + (f->want_dweights && row_has(q, row, CEL_MIX_SKIP)) +
@@ -357,6 +403,100 @@ static void make_dz(const backward *f, int i, const band *r, float *out) {
     }
 }
 
+/* The same as pairs, and what is inside the band in bfloat16. */
+static void make_dz_pairs(const backward *f, int i, const band *r, float *out, uint16_t *kept) {
+    const cell *q = &f->q;
+    const size_t ca = (size_t)q->ca, pixel = pair_pixel(q), row = pair_row(q);
+    const cel_vi exists = cel_cpu_lane_mask(q->x.n, r->group, 0);
+    for (int y = r->first - 1; y <= r->last; y++, out += row) {
+        if (y < 0 || y >= q->x.h) {
+            memset(out, 0, row * sizeof *out);
+            continue;
+        }
+        bool inside = y >= r->first && y < r->last;
+        memset(out, 0, pixel * sizeof *out);
+        for (size_t c = 0; c < ca; c += 2) {
+            const float *d[2];
+            const uint16_t *z[2];
+            for (size_t k = 0; k < 2; k++) {
+                d[k] = plane_of(&f->mixed[q->conv[i].dest], r->group, (int)(c + k)) + (size_t)y * q->row;
+                z[k] = (const uint16_t *)f->z[i] + ((size_t)r->group * ca + c + k) * q->x.plane + (size_t)y * q->row;
+            }
+            cel_amx_dz_pairs(
+                d, z, f->coef + 3 * (size_t)i * ca + c, ca, exists, q->x.w, out + pixel + c / 2 * CEL_LANES, pixel,
+                kept && inside ? kept + c * kept_plane(q) + (size_t)(y - r->first) * q->row : NULL, kept_plane(q));
+        }
+        memset(out + row - pixel, 0, pixel * sizeof *out);
+    }
+    memset(out, 0, sizeof *out * CEL_AMX_TILE * CEL_LANES); /* what the last tile reads */
+}
+
+/* max(x, 0) of the band and the rows on either side of it as pairs of lanes, [ca/16][rows + 2][w + 2][8][16][2]. */
+static void pad_lanes(const backward *f, const band *r, float *out) {
+    const cell *q = &f->q;
+    const planes *x = &f->seen[f->at];
+    enum { PIXEL = CEL_AMX_TILE * CEL_LANES / 2 };
+    const size_t row = (size_t)(q->x.w + 2) * PIXEL;
+    for (int c = 0; c < q->ca; c += CEL_AMX_TILE)
+        for (int y = r->first - 1; y <= r->last; y++, out += row) {
+            if (y < 0 || y >= q->x.h) {
+                memset(out, 0, row * sizeof *out);
+                continue;
+            }
+            memset(out, 0, PIXEL * sizeof *out);
+            cel_amx_relu_lanes(plane_of(x, r->group, c) + (size_t)y * q->row, x->channel, f->zero, q->x.w, out + PIXEL);
+            memset(out + row - PIXEL, 0, PIXEL * sizeof *out);
+        }
+}
+
+/* A part holds a convolution's weights as [output / 16][input / 16][9][16][16]. */
+static void weights_back_amx(const backward *f, const band *r, int i, int task, const scratch *s) {
+    const cell *q = &f->q;
+    const int rows = r->last - r->first, blocks = q->ca / CEL_AMX_TILE;
+    enum { PIXEL = CEL_AMX_TILE * CEL_LANES / 2, BLOCK = 9 * CEL_AMX_TILE * CEL_AMX_TILE };
+    const size_t x_row = (size_t)(q->x.w + 2) * PIXEL;
+    float *part = f->part + (size_t)task * f->dw_at[q->m] + f->dw_at[i];
+    for (int co = 0; co < blocks; co += 2)
+        for (int ci = 0; ci < blocks; ci++) {
+            cel_amx_dw job = {(const char *)(s->kept + (size_t)(co * CEL_AMX_TILE) * kept_plane(q)),
+                              (const char *)(s->x + (size_t)(ci * (rows + 2)) * x_row),
+                              (ptrdiff_t)(kept_plane(q) * sizeof *s->kept),
+                              (ptrdiff_t)(q->row * sizeof *s->kept),
+                              (ptrdiff_t)(x_row * sizeof *s->x),
+                              rows,
+                              q->x.w};
+            float *to = part + (co * blocks + ci) * BLOCK;
+            cel_amx_dw_run(&job, to, co + 1 < blocks ? to + blocks * BLOCK : NULL);
+        }
+}
+
+/* conv_back by the matrix unit: the data gradients are left to the sum, as its terms. */
+static void conv_back_amx(const backward *f, const band *r, int task, int worker, const scratch *s, cel_amx_term *term,
+                          int *n_terms) {
+    const cell *q = &f->q;
+    const bool wanted = f->at > 0 || f->dx;
+    int which[CEL_MIX_MAX_CONVS], n = 0;
+    bool x_ready = false;
+    cel_amx_begin();
+    for (int i = 0; i < q->m; i++) {
+        if (q->conv[i].src != f->at || q->conv[i].kernel != 3 || !q->conv_on[i] || (!wanted && !f->dw[i])) continue;
+        make_dz_pairs(f, i, r, s->dz + (size_t)n * dz_floats(q), f->dw[i] ? s->kept : NULL);
+        which[n++] = i;
+        cel_stage_end(f->clock, worker, CEL_STAGE_GRAD_CONV, 4.0 * q->ca * (double)r->floats, band_bytes(r, 3 * q->ca));
+        if (!f->dw[i]) continue;
+        if (!x_ready) {
+            pad_lanes(f, r, s->x);
+            cel_stage_end(f->clock, worker, CEL_STAGE_PAD, 0, band_bytes(r, 2 * q->ca));
+        }
+        x_ready = true;
+        weights_back_amx(f, r, i, task, s);
+        cel_stage_end(f->clock, worker, CEL_STAGE_WEIGHT3, conv_flops(q, r, 9), band_bytes(r, 2 * q->ca));
+    }
+    cel_amx_end();
+    *n_terms = wanted ? n : 0;
+    for (int k = 0; k < *n_terms; k++) term[k] = conv_term(q, s->dz + (size_t)k * dz_floats(q), f->u, which[k], 0);
+}
+
 /* The 3x3 convolutions' share: dr, and their weights' gradients. Whether there is any. */
 static bool conv_back(const backward *f, const band *r, int task, int worker, const scratch *s) {
     const cell *q = &f->q;
@@ -442,19 +582,35 @@ static void gradient_task(void *ctx, int task, int worker) {
     band r = band_of(q, task);
     scratch s = scratch_of(f, worker);
     cel_stage_begin(f->clock, worker);
-    bool any = conv_back(f, &r, task, worker, &s);
+    cel_amx_term term[CEL_MIX_MAX_CONVS];
+    int n_terms = 0;
+    bool any = false;
+    if (q->amx)
+        conv_back_amx(f, &r, task, worker, &s, term, &n_terms);
+    else
+        any = conv_back(f, &r, task, worker, &s);
     if (f->at == 0 && !f->dx) return;
-    sum_band(q, &f->sum, &r, any ? s.dr : NULL, r.floats, s.sum);
+    if (q->amx)
+        sum_band_amx(q, &f->sum, &r, term, n_terms, s.sum);
+    else
+        sum_band(q, &f->sum, &r, any ? s.dr : NULL, r.floats, s.sum);
     pass_back(f, &r);
     const node_sum *n = &f->sum;
     int read = (n->n_full + n->n_diagonal + n->n_pool + any) * q->ca, write = f->at ? q->ca : q->x.c;
     cel_stage_end(f->clock, worker, CEL_STAGE_NODE_GRAD,
-                  2.0 * (read + n->n_full * q->ca * (q->ca - 1)) * (double)r.floats, band_bytes(&r, read + 2 * write));
+                  2.0 * (read + n->n_full * q->ca * (q->ca - 1)) * (double)r.floats + n_terms * conv_flops(q, &r, 9),
+                  band_bytes(&r, read + 2 * write));
 }
 
 /* ---- The kernel ---- */
 
 enum { PART_FLOATS = 2048 }; /* of a task that adds the tasks' weight gradients */
+
+/* Where an element of a part of tiles (see weights_back_amx) is in the weights. */
+static size_t tiled(const cell *q, size_t at) {
+    const size_t t = CEL_AMX_TILE, ca = (size_t)q->ca, block = at / (9 * t * t), tap = at / (t * t) % 9;
+    return ((block / (ca / t) * t + at / t % t) * ca + block % (ca / t) * t + at % t) * 9 + tap;
+}
 
 static void add_parts_task(void *ctx, int task, int worker) {
     (void)worker;
@@ -464,17 +620,18 @@ static void add_parts_task(void *ctx, int task, int worker) {
     for (int i = 0; i < q->m; i++) {
         size_t from = f->dw_at[i] > first ? f->dw_at[i] : first, to = f->dw_at[i + 1] < last ? f->dw_at[i + 1] : last;
         if (!f->dw[i] || !q->conv_on[i] || from >= to) continue;
-        float *out = f->dw[i] + (from - f->dw_at[i]);
+        float sum[PART_FLOATS], *out = q->amx ? sum : f->dw[i] + (from - f->dw_at[i]);
         memcpy(out, f->part + from, (to - from) * sizeof *out);
         for (int t = 1; t < q->tasks; t++) {
             const float *part = f->part + (size_t)t * all + from;
             for (size_t k = 0; k < to - from; k++) out[k] += part[k];
         }
+        for (size_t k = 0; q->amx && k < to - from; k++) f->dw[i][tiled(q, from - f->dw_at[i] + k)] = sum[k];
     }
 }
 
 typedef struct {
-    size_t sum_count, sums, work, coef, to_d, to_x, shift, skip, zero, inverse, inner, parts;
+    size_t sum_count, sums, work, coef, to_d, to_x, tiles, shift, skip, zero, inverse, inner, parts;
 } backward_store;
 
 /* The sums and work in doubles, then floats. */
@@ -486,6 +643,7 @@ static backward_store backward_store_of(const cell *q) {
                         .coef = round16(3 * (size_t)q->m * ca),
                         .to_d = round16(CEL_MIX_MAX_ROWS * ca * ca),
                         .to_x = round16((size_t)q->last * ca * ca),
+                        .tiles = q->amx ? full_tile_floats(q, q->last + 1) : 0,
                         .shift = round16((size_t)q->last * ca),
                         .skip = round16(CEL_MIX_MAX_ROWS * ca),
                         .zero = round16(ca),
@@ -498,20 +656,20 @@ static backward_store backward_store_of(const cell *q) {
 
 static size_t inner_planes(const cell *q) { return (size_t)(q->last - 1) * (q->k > 1 ? 2 : 1); }
 
-size_t CEL_ISA_FN(cel_cpu_mixed_cell_grad_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+static size_t work_bytes(const cel_graph *g, const cel_op *op, int n_threads, bool amx) {
     cell q;
-    cell_init(&q, op->attr, g->value[op->in[1]].shape);
+    cell_init(&q, op->attr, g->value[op->in[1]].shape, amx);
     backward_store s = backward_store_of(&q);
     return sizeof(double) * (s.sums + s.work) +
            sizeof(float) *
-               (s.coef + s.to_d + s.to_x + s.shift + s.skip + s.zero + s.inverse + s.inner * inner_planes(&q) +
-                s.parts + weight_floats(&q) + worker_floats(&q, true) * (size_t)n_threads);
+               (s.coef + s.to_d + s.to_x + s.tiles + s.shift + s.skip + s.zero + s.inverse +
+                s.inner * inner_planes(&q) + s.parts + weight_floats(&q) + worker_floats(&q, true) * (size_t)n_threads);
 }
 
-void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
+static void run(const cel_kernel_args *a, bool amx) {
     backward f = {.clock = a->clock};
     cell *q = &f.q;
-    cell_init(q, a->op->attr, a->in[1].shape);
+    cell_init(q, a->op->attr, a->in[1].shape, amx);
     cell_bind(q, a, a->in[2].data);
     backward_store s = backward_store_of(q);
     f.batch_stats = a->mode == CEL_MODE_TRAIN || q->attr->bn.use_batch;
@@ -522,7 +680,8 @@ void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
     f.to_d = f.coef + s.coef;
     f.to_x = f.to_d + s.to_d;
     f.shift = f.to_x + s.to_x;
-    f.skip = f.shift + s.shift;
+    f.tiles = f.shift + s.shift;
+    f.skip = f.tiles + s.tiles;
     f.zero = f.skip + s.skip;
     f.inverse = f.zero + s.zero;
     float *inner = f.inverse + s.inverse;
@@ -560,10 +719,11 @@ void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
             memset(f.dw[i], 0, sizeof(float) * (size_t)(q->ca * q->ca * q->conv[i].kernel * q->conv[i].kernel));
     }
     f.worker_floats = worker_floats(q, f.want_dw3);
-    transform_weights(q, a->pool, f.w, true, f.u);
+    (q->amx ? tile_weights : transform_weights)(q, a->pool, f.w, true, f.u);
     for (f.at = q->last; f.at >= 0; f.at--) {
         if (f.at < q->last && (f.at > 0 || f.dx || f.want_dw3)) {
             prepare_sum(&f, f.at);
+            if (q->amx) tile_matrices(q, &f.sum, f.tiles);
             cel_pool_run(a->pool, q->tasks, gradient_task, &f);
         }
         if (f.at == 0) break;
@@ -572,3 +732,14 @@ void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) {
     }
     if (f.want_dw3) cel_pool_run(a->pool, (int)((f.dw_at[q->m] + PART_FLOATS - 1) / PART_FLOATS), add_parts_task, &f);
 }
+
+void CEL_ISA_FN(cel_cpu_mixed_cell_grad)(const cel_kernel_args *a) { run(a, false); }
+size_t CEL_ISA_FN(cel_cpu_mixed_cell_grad_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+    return work_bytes(g, op, n_threads, false);
+}
+#if defined(CEL_ISA_AVX512)
+void CEL_ISA_FN(cel_cpu_mixed_cell_grad_amx)(const cel_kernel_args *a) { run(a, true); }
+size_t CEL_ISA_FN(cel_cpu_mixed_cell_grad_amx_work)(const cel_graph *g, const cel_op *op, int n_threads) {
+    return work_bytes(g, op, n_threads, true);
+}
+#endif

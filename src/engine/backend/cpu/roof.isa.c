@@ -1,8 +1,9 @@
-/* Loops that do nothing but what limits a kernel: multiply-adds in registers, dot products of bf16 pairs, and a triad. */
+/* Loops that do nothing but what limits a kernel: multiply-adds in registers, dot products of bf16 pairs, tiles of them, and a triad. */
 #include "engine/backend/cpu/roof.h"
 #if defined(CEL_ISA_AVX512)
 #include <immintrin.h>
 #endif
+#include "engine/backend/cpu/amx.h"
 #include "engine/backend/cpu/lanes.h"
 
 /* Enough independent sums to hide the latency, few enough for the registers of every level. */
@@ -34,6 +35,26 @@ __attribute__((target("avx512bf16"))) static double dot_bf16(long n, float *keep
 }
 double CEL_ISA_FN(cel_cpu_roof_bf16)(long n, float *keep) {
     return __builtin_cpu_supports("avx512bf16") ? dot_bf16(n, keep) : 0;
+}
+
+/* Of zeros, which take as long as other numbers. The unit is busy for 16 cycles with a product, so a round of it is an eighth of one. */
+cel_roof_fma_fn CEL_ISA_FN(cel_cpu_roof_amx);
+CEL_AMX double CEL_ISA_FN(cel_cpu_roof_amx)(long n, float *keep) {
+    (void)keep;
+    cel_amx_begin();
+    CEL_TILE_ZERO(6);
+    CEL_TILE_ZERO(7);
+    n /= 8;
+    for (long k = 0; k < n; k++) {
+        CEL_TILE_DOT(0, 6, 7);
+        CEL_TILE_DOT(1, 6, 7);
+        CEL_TILE_DOT(2, 6, 7);
+        CEL_TILE_DOT(3, 6, 7);
+        CEL_TILE_DOT(4, 6, 7);
+        CEL_TILE_DOT(5, 6, 7);
+    }
+    cel_amx_end();
+    return 2.0 * 6 * CEL_AMX_TILE * CEL_LANES * CEL_AMX_K * (double)n;
 }
 #else
 double CEL_ISA_FN(cel_cpu_roof_bf16)(long n, float *keep) { return (void)n, (void)keep, 0; }
