@@ -173,6 +173,10 @@ typedef struct cel_space {
                            cel_net *net);
     cel_status (*discrete)(cel_graph *g, const void *conf, const cel_net_shape *shape, const cel_genotype *genotype,
                            cel_net *net);
+    /* Optional, for proxies: the same as zero-cost-nas builds it (arXiv:2101.08134). The cells' convolutions have a
+     * bias, "conv.bias", and their batch norms nothing to learn. */
+    cel_status (*biased)(cel_graph *g, const void *conf, const cel_net_shape *shape, const cel_genotype *genotype,
+                         cel_net *net);
     /* The layers whose channels are copied when parameter or state `name` grows from one stage to the next: along its first dimension
      * (out) and its second (in); "" where that dimension does not draw. Tensors that name the same layer share its draw. */
     void (*widened)(const char *name, char out[256], char in[256]);

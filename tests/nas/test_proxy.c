@@ -91,6 +91,76 @@ static void cells_do_not_disturb_each_other(void **state) {
     cel_scorer_destroy(s);
 }
 
+/* With draws of its own a cell's score depends on the seed and on the cell's text only; a cell that computes the same
+ * has another. */
+static void own_draws_are_the_cells(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|",
+        "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|nor_conv_3x3~1|none~2|",
+        "|nor_conv_1x1~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"};
+    enum { N = CEL_COUNT(texts), COLUMNS = 4 };
+    static const char list[] = "grad_norm,jacob_cov,ntk,linear_regions";
+    cel_genotype cells[N];
+    double shared[N * COLUMNS], own[N * COLUMNS], again[N * COLUMNS];
+    for (int i = 0; i < N; i++) test_ok(cel_genotype_parse(texts[i], &cells[i]));
+    cel_scorer *s = scorer(list, 1, NULL);
+    test_ok(cel_scorer_run(s, cells, N, shared, NULL, NULL));
+    cel_scorer_destroy(s);
+    s = scorer(list, 1, "score.own_draws=true");
+    test_ok(cel_scorer_run(s, cells, N, own, NULL, NULL));
+    for (int i = N - 1; i >= 0; i--) {
+        test_ok(cel_scorer_run(s, &cells[i], 1, again, NULL, NULL));
+        assert_memory_equal(again, own + i * COLUMNS, COLUMNS * sizeof *own);
+    }
+    cel_scorer_destroy(s);
+    s = scorer(list, 3, "score.own_draws=true");
+    test_ok(cel_scorer_run(s, cells, N, again, NULL, NULL));
+    assert_memory_equal(again, own, sizeof own);
+    cel_scorer_destroy(s);
+    for (int c = 0; c < COLUMNS - 1; c++) {
+        for (int i = 0; i < N; i++) assert_true(own[i * COLUMNS + c] != shared[i * COLUMNS + c]);
+        assert_true(own[c] != own[COLUMNS + c]);
+    }
+}
+
+static double one_score(const char *proxy, const char *cell, const char *more) {
+    cel_genotype g;
+    double value;
+    cel_scorer *s = scorer(proxy, 1, more);
+    test_ok(cel_genotype_parse(cell, &g));
+    test_ok(cel_scorer_run(s, &g, 1, &value, NULL, NULL));
+    cel_scorer_destroy(s);
+    return value;
+}
+
+static void augmented_images_are_others(void **state) {
+    (void)state;
+    static const char cell[] = "|nor_conv_1x1~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|";
+    static const char *const proxies[] = {"grad_norm", "jacob_cov", "naswot"};
+    for (size_t i = 0; i < CEL_COUNT(proxies); i++)
+        assert_true(one_score(proxies[i], cell, "score.augment=true") != one_score(proxies[i], cell, NULL));
+    assert_true(one_score("synflow", cell, "score.augment=true") == one_score("synflow", cell, NULL));
+}
+
+/* Node 1 gets nothing, so only a bias of the convolution behind it can be seen, by fisher and synflow. */
+static void a_bias_behind_nothing_is_seen(void **state) {
+    (void)state;
+    static const char dead[] = "|none~0|+|none~0|none~1|+|avg_pool_3x3~0|nor_conv_3x3~1|none~2|",
+                      less[] = "|none~0|+|none~0|none~1|+|avg_pool_3x3~0|none~1|none~2|";
+    static const char *const proxies[] = {"fisher", "synflow", "jacob_cov", "grad_norm"};
+    for (size_t i = 0; i < CEL_COUNT(proxies); i++) {
+        double plain = one_score(proxies[i], less, NULL), biased = one_score(proxies[i], less, "score.cell_bias=true"),
+               seen = one_score(proxies[i], dead, "score.cell_bias=true");
+        assert_true(one_score(proxies[i], dead, NULL) == plain);
+        assert_true(biased == plain); /* it has no convolution left */
+        if (i < 2)
+            assert_true(seen > 1.01 * biased);
+        else
+            test_close(seen, biased, 1e-3, 0, proxies[i]);
+    }
+}
+
 /* The forward flow is the sum over the weights of |w dR/dw|, R's parts being positive: doubling all weights of one
  * layer of a chain doubles R and the score. The network of skips has one path; its score is R's part through weights
  * times the weight layers on it. */
@@ -174,11 +244,15 @@ static void memory_runs_out(void **state) {
     (void)state;
     cel_genotype cells[8];
     double values[64];
+    const char *sets[SETS + 1];
     some_cells(cells);
+    memcpy(sets, small, sizeof small);
+    sets[SETS] = "score.own_draws=true";
     for (uint64_t n = 1;; n += 1 + n / 8) {
         cel_scorer *s = NULL;
         cel_mem_fail_at(n);
-        cel_status status = cel_scorer_create(&(cel_scorer_options){"synflow,naswot,fisher,grasp", small, SETS, 1}, &s);
+        cel_status status =
+            cel_scorer_create(&(cel_scorer_options){"synflow,naswot,fisher,grasp", sets, SETS + 1, 1}, &s);
         if (status == CEL_OK) status = cel_scorer_run(s, cells + 2, 1, values, NULL, NULL);
         cel_mem_fail_at(0);
         cel_scorer_destroy(s);
@@ -190,6 +264,9 @@ static void memory_runs_out(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(same_on_any_number_of_threads),
                                        cmocka_unit_test(cells_do_not_disturb_each_other),
+                                       cmocka_unit_test(own_draws_are_the_cells),
+                                       cmocka_unit_test(augmented_images_are_others),
+                                       cmocka_unit_test(a_bias_behind_nothing_is_seen),
                                        cmocka_unit_test(synflow_counts_the_layers_of_a_path),
                                        cmocka_unit_test(flow_is_finite_where_floats_are_not),
                                        cmocka_unit_test(orders_of_a_set),

@@ -1,7 +1,7 @@
 /* zcp.csv and zcp.safetensors: every proxy that has golden values, on every backend. Variant A is the space's own
  * discrete network; variant B is that of zero-cost-nas, whose cells' convolutions have a bias and whose cells' batch
- * norm has no affine part. The csv is checked together with the tensors beside it, whose name ends in .safetensors
- * instead. */
+ * norm has no affine part: the space's "biased". The csv is checked together with the tensors beside it, whose name
+ * ends in .safetensors instead. */
 #include <math.h>
 
 #include "base/mem.h"
@@ -142,7 +142,7 @@ static void rig_open(rig *r, const test_golden *golden, const cel_backend *backe
     for (size_t i = 0; i < y->n; i++) r->labels[i] = (int32_t)y->data[i];
     r->conf = (cel_probe_conf){.space = &cel_space_nb201,
                                .space_conf = r->settings,
-                               .build = zero_cost ? build : NULL,
+                               .cell_bias = zero_cost,
                                .fill = fill,
                                .ctx = &r->net,
                                .shape = golden_shape(golden, x),

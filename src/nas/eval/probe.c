@@ -62,6 +62,8 @@ static cel_status build_net(cel_probe *p) {
     const cel_probe_conf *c = p->conf;
     CEL_TRY(cel_graph_create(&p->graph));
     if (c->build) return c->build(c->ctx, p->graph, &c->shape, p->genotype, &p->net);
+    if (c->cell_bias) /* whole: batch norm takes a bias behind nothing away again, but fisher and synflow see it */
+        return c->space->biased(p->graph, c->space_conf, &c->shape, p->genotype, &p->net);
     cel_genotype g = *p->genotype;
     if (!c->fill && !(p->reads & (CEL_READ_CODES | CEL_READ_REGIONS))) drop_empty(&g);
     return c->space->discrete(p->graph, c->space_conf, &c->shape, &g, &p->net);

@@ -14,7 +14,15 @@ static const char *const start_names[] = {"default", "kaiming", NULL};
 const cel_opt cel_score_opts[] = {
     CEL_TEXT(cel_score_conf, space, "nb201", "search space"),
     CEL_LONG(cel_score_conf, seed, 1, 0, INT64_MAX, "seed of the weights and of the choice of images"),
-    CEL_INT(cel_score_conf, batch, 64, 2, 65536, "images that a proxy looks at, taken at random, not augmented"),
+    CEL_INT(cel_score_conf, batch, 64, 2, 65536, "images that a proxy looks at, taken at random"),
+    CEL_BOOL(cel_score_conf, augment, false,
+             "crop (from the image padded by an eighth of its side) and mirror them at random, as in training"),
+    CEL_BOOL(cel_score_conf, own_draws, false,
+             "each cell draws weights and images of its own, as in zero-cost-nas, where all cells else share one draw"),
+    CEL_BOOL(
+        cel_score_conf, cell_bias, false,
+        "a cell's convolutions have a bias and its batch norms nothing to learn, as in zero-cost-nas' own network; "
+        "params and flops stay the benchmark's"),
     CEL_ENUM(cel_score_conf, init, CEL_START_DEFAULT, start_names,
              "how weights start: PyTorch's default, or He-normal (ntk and linear_regions always take that)"),
     CEL_INT(cel_score_conf, image, 32, 4, 4096, "side of an image where no images are looked at"),
@@ -40,15 +48,22 @@ static const cel_opt data_opts[] = {
     CEL_TEXT(data_conf, source, "cifar10-mini", "data set; its training images are looked at"),
     CEL_TEXT(data_conf, path, "", "its directory or archive; empty where it comes with cellar"), CEL_OPTS_END};
 
+/* What the probes of one cell, or of all, are opened with. Not to be moved: main points at the others. */
+typedef struct {
+    float *images, *crops;
+    int32_t *labels;
+    cel_probe_conf main, ntk, regions;
+} sight;
+
 struct cel_scorer {
     cel_score_conf conf;
     cel_scorer_view view;
     int n_asked, n_columns;
     const cel_proxy *column[CEL_SCORER_COLUMNS];
     unsigned reads;
-    cel_probe_conf main, ntk, regions;
-    float *images, *crops;
-    int32_t *labels;
+    const cel_backend *backend;
+    cel_net_shape shape;
+    sight all; /* what all cells see; where each has its own, it shows at once that there are images enough */
     void *regions_space;
     cel_weights *weights;
     cel_pool *pool;
@@ -120,7 +135,7 @@ cel_proxy_info cel_scorer_column(const cel_scorer *s, int column) {
 /* ---- what they look at ---- */
 
 /* n images of the training part at random, none twice. */
-static cel_status choose_images(const cel_scorer *s, size_t n, float *images, int32_t *labels) {
+static cel_status choose_images(const cel_scorer *s, uint64_t seed, size_t n, float *images, int32_t *labels) {
     cel_dataset_info info = cel_dataset_get_info(s->view.data);
     size_t all = (size_t)(s->view.index ? s->view.n_index : info.n_images[CEL_PART_TRAIN]);
     size_t floats = (size_t)info.channels * (size_t)info.height * (size_t)info.width;
@@ -130,17 +145,19 @@ static cel_status choose_images(const cel_scorer *s, size_t n, float *images, in
         return CEL_FAIL(CEL_CONFIG, "proxies: %zu images are wanted, there are %zu: take a smaller batch", n, all);
     CEL_ALLOC(order, all);
     for (size_t i = 0; i < all; i++) order[i] = s->view.index ? s->view.index[i] : (int32_t)i;
-    cel_rng rng = cel_rng_at((uint64_t)s->conf.seed, "score.images", 0, 0);
+    cel_rng rng = cel_rng_at(seed, "score.images", 0, 0);
     cel_rng_shuffle(&rng, order, all);
     for (int c = 0; c < info.channels; c++) {
         scale[c] = (float)(1 / (255 * info.std[c]));
         shift[c] = (float)(-info.mean[c] / info.std[c]);
     }
-    const cel_augment none = {0};
-    const cel_augment_draw as_it_is = {0};
+    const cel_augment augment = {.pad = info.height / 8, .flip = true}, none = {0};
     for (size_t i = 0; i < n; i++) {
-        cel_augment_apply(&none, &as_it_is, info.channels, info.height, info.width, scale, shift,
-                          cel_dataset_image(s->view.data, CEL_PART_TRAIN, order[i]), images + i * floats);
+        cel_augment_draw draw = {0};
+        cel_rng draws = cel_rng_at(seed, "score.augment", i, 0);
+        if (s->conf.augment) draw = cel_augment_sample(&augment, info.height, info.width, &draws);
+        cel_augment_apply(s->conf.augment ? &augment : &none, &draw, info.channels, info.height, info.width, scale,
+                          shift, cel_dataset_image(s->view.data, CEL_PART_TRAIN, order[i]), images + i * floats);
         labels[i] = cel_dataset_label(s->view.data, CEL_PART_TRAIN, order[i]);
     }
     cel_free(order);
@@ -148,12 +165,12 @@ static cel_status choose_images(const cel_scorer *s, size_t n, float *images, in
 }
 
 /* Crops of images, with repetition. */
-static void choose_crops(const cel_scorer *s, size_t n_images, size_t n, float *crops) {
-    const cel_net_shape *from = &s->main.shape;
+static void choose_crops(const sight *v, size_t n_images, size_t n, float *crops) {
+    const cel_net_shape *from = &v->main.shape;
     size_t plane = (size_t)from->height * (size_t)from->width;
-    cel_rng rng = cel_rng_at((uint64_t)s->conf.seed, "score.crops", 0, 0);
+    cel_rng rng = cel_rng_at(v->main.seed, "score.crops", 0, 0);
     for (size_t i = 0; i < n; i++) {
-        const float *image = s->images + cel_rng_below(&rng, (uint32_t)n_images) * (size_t)from->channels * plane;
+        const float *image = v->images + cel_rng_below(&rng, (uint32_t)n_images) * (size_t)from->channels * plane;
         size_t top = cel_rng_below(&rng, (uint32_t)(from->height - REGIONS_SIDE + 1));
         size_t left = cel_rng_below(&rng, (uint32_t)(from->width - REGIONS_SIDE + 1));
         for (size_t c = 0; c < (size_t)from->channels; c++)
@@ -183,65 +200,83 @@ static cel_status thin_space(cel_scorer *s) {
     return CEL_OK;
 }
 
-static cel_status look(cel_scorer *s, const cel_backend *backend) {
+static void sight_fini(sight *v) {
+    cel_free(v->images);
+    cel_free(v->labels);
+    cel_free(v->crops);
+}
+
+/* Everything random comes from the seed. */
+static cel_status look(const cel_scorer *s, uint64_t seed, sight *out) {
     const cel_score_conf *c = &s->conf;
     int n_batches = s->reads & CEL_READ_BATCHES ? c->zico_batches : 1;
-    cel_net_shape shape = {c->batch, c->channels, c->image, c->image, c->classes};
-    if (s->view.data) {
-        cel_dataset_info info = cel_dataset_get_info(s->view.data);
-        shape = (cel_net_shape){c->batch, info.channels, info.height, info.width, info.n_classes};
-    } else if (s->reads & CEL_READ_IMAGES) {
-        return CEL_FAIL(CEL_CONFIG, "proxies: one of them looks at images: give a data set");
-    }
-    CEL_TRY(s->view.space->check(s->view.space_conf, &shape, 1));
-    s->main = (cel_probe_conf){.space = s->view.space,
-                               .space_conf = s->view.space_conf,
-                               .shape = shape,
-                               .backend = backend,
-                               .seed = (uint64_t)c->seed,
-                               .start = (cel_probe_start)c->init,
-                               .n_batches = n_batches,
-                               .ntk = &s->ntk,
-                               .regions = &s->regions};
+    cel_net_shape shape = s->shape;
+    out->main = (cel_probe_conf){.space = s->view.space,
+                                 .space_conf = s->view.space_conf,
+                                 .cell_bias = c->cell_bias,
+                                 .shape = shape,
+                                 .backend = s->backend,
+                                 .seed = seed,
+                                 .start = (cel_probe_start)c->init,
+                                 .n_batches = n_batches,
+                                 .ntk = &out->ntk,
+                                 .regions = &out->regions};
     if (!(s->reads & CEL_READ_IMAGES)) return CEL_OK;
     size_t floats = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
     size_t n = (size_t)c->batch * (size_t)n_batches;
     if (s->reads & CEL_READ_NTK && n < (size_t)c->ntk_batch) n = (size_t)c->ntk_batch;
-    CEL_ALLOC(s->images, n * floats);
-    CEL_ALLOC(s->labels, n);
-    CEL_TRY(choose_images(s, n, s->images, s->labels));
-    s->main.images = s->images;
-    s->main.labels = s->labels;
-    s->ntk = s->main;
-    s->ntk.shape.batch = c->ntk_batch;
-    s->ntk.start = CEL_START_KAIMING;
-    s->ntk.n_batches = 1;
-    s->ntk.ntk_repeats = c->ntk_repeats;
+    CEL_ALLOC(out->images, n * floats);
+    CEL_ALLOC(out->labels, n);
+    CEL_TRY(choose_images(s, seed, n, out->images, out->labels));
+    out->main.images = out->images;
+    out->main.labels = out->labels;
+    out->ntk = out->main;
+    out->ntk.shape.batch = c->ntk_batch;
+    out->ntk.start = CEL_START_KAIMING;
+    out->ntk.n_batches = 1;
+    out->ntk.ntk_repeats = c->ntk_repeats;
     if (!(s->reads & CEL_READ_REGIONS)) return CEL_OK;
-    CEL_TRY(thin_space(s));
-    s->regions = s->ntk;
-    s->regions.space_conf = s->regions_space;
-    s->regions.n_batches = (c->regions_samples + REGIONS_BATCH - 1) / REGIONS_BATCH;
-    int batch = c->regions_samples / s->regions.n_batches;
-    s->regions.shape.batch = batch;
-    s->regions.shape.height = s->regions.shape.width = REGIONS_SIDE;
-    size_t crops = (size_t)batch * (size_t)s->regions.n_batches;
-    CEL_ALLOC(s->crops, crops * (size_t)shape.channels * REGIONS_SIDE * REGIONS_SIDE);
-    choose_crops(s, n, crops, s->crops);
-    s->regions.images = s->crops;
-    s->regions.labels = NULL;
+    out->regions = out->ntk;
+    out->regions.space_conf = s->regions_space;
+    out->regions.n_batches = (c->regions_samples + REGIONS_BATCH - 1) / REGIONS_BATCH;
+    int batch = c->regions_samples / out->regions.n_batches;
+    out->regions.shape.batch = batch;
+    out->regions.shape.height = out->regions.shape.width = REGIONS_SIDE;
+    size_t crops = (size_t)batch * (size_t)out->regions.n_batches;
+    CEL_ALLOC(out->crops, crops * (size_t)shape.channels * REGIONS_SIDE * REGIONS_SIDE);
+    choose_crops(out, n, crops, out->crops);
+    out->regions.images = out->crops;
+    out->regions.labels = NULL;
     return CEL_OK;
 }
 
+static cel_status find_shape(cel_scorer *s) {
+    const cel_score_conf *c = &s->conf;
+    s->shape = (cel_net_shape){c->batch, c->channels, c->image, c->image, c->classes};
+    if (s->view.data) {
+        cel_dataset_info info = cel_dataset_get_info(s->view.data);
+        s->shape = (cel_net_shape){c->batch, info.channels, info.height, info.width, info.n_classes};
+    } else if (s->reads & CEL_READ_IMAGES) {
+        return CEL_FAIL(CEL_CONFIG, "proxies: one of them looks at images: give a data set");
+    }
+    if (c->cell_bias && !s->view.space->biased)
+        return CEL_FAIL(CEL_UNSUPPORTED, "score.cell_bias: space %s has no such network: leave it out",
+                        s->view.space->name);
+    return s->view.space->check(s->view.space_conf, &s->shape, 1);
+}
+
 static cel_status open_scorer(cel_scorer *s, const char *proxies) {
-    const cel_backend *backend = cel_backend_find(s->conf.backend);
-    if (!backend) return CEL_FAIL(CEL_CONFIG, "score.backend: there is no \"%.80s\": take cpu or ref", s->conf.backend);
+    s->backend = cel_backend_find(s->conf.backend);
+    if (!s->backend)
+        return CEL_FAIL(CEL_CONFIG, "score.backend: there is no \"%.80s\": take cpu or ref", s->conf.backend);
     if (!s->n_columns) CEL_TRY(choose(s, proxies));
-    CEL_TRY(look(s, backend));
+    CEL_TRY(find_shape(s));
+    if (s->reads & CEL_READ_REGIONS) CEL_TRY(thin_space(s));
+    CEL_TRY(look(s, (uint64_t)s->conf.seed, &s->all));
     CEL_TRY(cel_weights_create(&s->weights));
     CEL_TRY(cel_pool_create(s->view.threads, &s->pool));
     CEL_ALLOC(s->room, (size_t)cel_pool_threads(s->pool));
-    for (int i = 0; i < cel_pool_threads(s->pool); i++) s->room[i].weights = s->weights;
+    for (int i = 0; i < cel_pool_threads(s->pool); i++) s->room[i].weights = s->conf.own_draws ? NULL : s->weights;
     return CEL_OK;
 }
 
@@ -251,9 +286,7 @@ void cel_scorer_destroy(cel_scorer *s) {
     cel_free(s->room);
     cel_pool_destroy(s->pool);
     cel_weights_destroy(s->weights);
-    cel_free(s->images);
-    cel_free(s->labels);
-    cel_free(s->crops);
+    sight_fini(&s->all);
     cel_free(s->regions_space);
     cel_dataset_destroy(s->own_data);
     cel_free(s->space_conf);
@@ -343,14 +376,23 @@ typedef struct {
     char (*message)[512];
 } job;
 
-static cel_status score_cell(cel_scorer *s, const cel_genotype *g, cel_probe_room *room, double *values) {
+/* Of the cell's own text, so that cells that compute the same differ too. */
+static uint64_t seed_of(const cel_scorer *s, const cel_genotype *g) {
+    char text[CEL_GENOTYPE_TEXT];
+    cel_genotype_format(g, text);
+    cel_rng rng = cel_rng_at((uint64_t)s->conf.seed, text, 0, 0);
+    return cel_rng_u64(&rng);
+}
+
+static cel_status score_seen(const cel_scorer *s, const sight *v, const cel_genotype *g, cel_probe_room *room,
+                             double *values) {
     cel_probe *probe = NULL;
     bool connected = cel_genotype_connected(g);
     unsigned reads = connected ? s->reads : 0;
     for (int c = 0; c < s->n_columns; c++) values[c] = NAN;
     cel_status status = CEL_OK;
-    const cel_probe nothing = {.conf = &s->main, .genotype = g};
-    if (reads) status = cel_probe_open(&s->main, g, reads, room, &probe);
+    const cel_probe nothing = {.conf = &v->main, .genotype = g};
+    if (reads) status = cel_probe_open(&v->main, g, reads, room, &probe);
     for (int c = 0; c < s->n_columns && status == CEL_OK; c++) {
         const cel_proxy *p = s->column[c];
         if (!p->score || (p->reads && !connected)) continue;
@@ -359,6 +401,15 @@ static cel_status score_cell(cel_scorer *s, const cel_genotype *g, cel_probe_roo
         if (status != CEL_OK) status = cel_status_prefix(status, "%s", p->name);
     }
     cel_probe_close(probe);
+    return status;
+}
+
+static cel_status score_cell(const cel_scorer *s, const cel_genotype *g, cel_probe_room *room, double *values) {
+    if (!s->conf.own_draws) return score_seen(s, &s->all, g, room, values);
+    sight own = {0};
+    cel_status status = look(s, seed_of(s, g), &own);
+    if (status == CEL_OK) status = score_seen(s, &own, g, room, values);
+    sight_fini(&own);
     return status;
 }
 

@@ -12,6 +12,7 @@ enum { CEL_SCORER_COLUMNS = 32 };
 typedef struct cel_score_conf {
     const char *space, *backend;
     int64_t seed;
+    bool augment, own_draws, cell_bias;
     int batch, init, image, channels, classes, zico_batches, ntk_batch, ntk_repeats, regions_samples, regions_c;
 } cel_score_conf;
 extern const cel_opt cel_score_opts[];

@@ -19,6 +19,7 @@ enum { NODES = 4, EDGES = CEL_NB201_EDGES, OPS = CEL_NB201_OPS, LEVELS = 3 };
 typedef struct conf {
     int c, n;
     bool batch_stats;
+    bool cell_bias; /* no setting: `biased` asks for it */
 } conf;
 
 static const cel_opt opts[] = {
@@ -138,6 +139,18 @@ static cel_status supernet(cel_graph *g, const void *settings, const cel_net_sha
     return network(g, s, shape, search_cell, &m, net);
 }
 
+static cel_val cell_conv(cel_graph *g, const conf *s, cel_val x, int c, int kernel) {
+    int pad = kernel / 2;
+    cel_nn_norm norm = norm_of(s);
+    if (!s->cell_bias) return cel_nn_relu_conv_bn(g, x, c, kernel, 1, pad, norm);
+    norm.affine = false;
+    x = cel_nn_conv(g, "conv", cel_relu(g, x), c, kernel, (cel_conv2d_attr){1, pad, 1, 1});
+    cel_graph_push(g, "conv");
+    x = cel_channel_bias(g, x, cel_graph_param(g, "bias", CEL_SHAPE(c), CEL_INIT_BIAS));
+    cel_graph_pop(g);
+    return cel_nn_batch_norm(g, "bn", x, norm);
+}
+
 static cel_val one_operation(cel_graph *g, const conf *s, cel_val x, int c, int op) {
     switch (op) {
     case CEL_NB201_SKIP:
@@ -145,9 +158,9 @@ static cel_val one_operation(cel_graph *g, const conf *s, cel_val x, int c, int 
     case CEL_NB201_AVG_POOL_3X3:
         return cel_avg_pool(g, x, (cel_pool2d_attr){.kernel = 3, .stride = 1, .pad = 1});
     case CEL_NB201_CONV_1X1:
-        return cel_nn_relu_conv_bn(g, x, c, 1, 1, 0, norm_of(s));
+        return cell_conv(g, s, x, c, 1);
     default:
-        return cel_nn_relu_conv_bn(g, x, c, 3, 1, 1, norm_of(s));
+        return cell_conv(g, s, x, c, 3);
     }
 }
 
@@ -183,6 +196,13 @@ static cel_status discrete(cel_graph *g, const void *settings, const cel_net_sha
     return network(g, settings, shape, discrete_cell, &copy, net);
 }
 
+static cel_status biased(cel_graph *g, const void *settings, const cel_net_shape *shape, const cel_genotype *genotype,
+                         cel_net *net) {
+    conf s = *(const conf *)settings;
+    s.cell_bias = true;
+    return discrete(g, &s, shape, genotype, net);
+}
+
 /* "cell0.edge1<-0.nor_conv_1x1.conv.weight" and its batch norm's statistics belong to layer "cell0.edge1<-0.nor_conv_1x1". */
 static void widened(const char *name, char out[256], char in[256]) {
     static const char *const leaves[] = {".conv.weight", ".bn.running_mean", ".bn.running_var"};
@@ -213,5 +233,6 @@ const cel_space cel_space_nb201 = {.name = "nb201",
                                    .check = check,
                                    .supernet = supernet,
                                    .discrete = discrete,
+                                   .biased = biased,
                                    .widened = widened,
                                    .cost = cost};
