@@ -222,18 +222,19 @@ static __attribute__((noinline, unused)) void cel_wino_block_few(const cel_conv_
 typedef void cel_wino_block_loop(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
                                  ptrdiff_t at, float *scratch);
 
-/* full: NULL, or for CEL_WINO_TILES tiles where they fit; one: for one. */
-static inline void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_loop *one, const cel_conv_job *j,
-                                     const float *x, const cel_wino_out *out, int n_out, float *scratch) {
-    const int wide = 2 * CEL_WINO_TILES;
+/* Tiles of size x size outputs. full: NULL, or for `tiles` neighbours where they fit; one: for one. */
+static inline void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_loop *one, const int size,
+                                     const int tiles, const cel_conv_job *j, const float *x, const cel_wino_out *out,
+                                     int n_out, float *scratch) {
+    const int wide = size * tiles;
     x += cel_wino_first(j);
     for (int lane = 0; lane < CEL_LANES; lane += CEL_VL)
-        for (int row = 0; row < j->rows; row += 2)
+        for (int row = 0; row < j->rows; row += size)
             for (int col = 0; col < j->cols;) {
                 bool whole = full && col + wide <= j->cols;
                 (whole ? full : one)(j, x + lane + row * j->x_row + col * CEL_LANES, out, n_out,
                                      lane + row * j->o_row + col * CEL_LANES, scratch);
-                col += whole ? wide : 2;
+                col += whole ? wide : size;
             }
 }
 
@@ -242,8 +243,8 @@ static inline void cel_wino_run_with(cel_wino_block_loop *full, cel_wino_block_l
 static inline void cel_wino_run(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
                                 float *scratch) {
     bool few = cel_wino_width(j->n_ci, j->n_co) == 8;
-    cel_wino_run_with(few ? NULL : cel_wino_block_full, few ? cel_wino_block_few : cel_wino_block_one, j, x, out, n_out,
-                      scratch);
+    cel_wino_run_with(few ? NULL : cel_wino_block_full, few ? cel_wino_block_few : cel_wino_block_one, 2,
+                      CEL_WINO_TILES, j, x, out, n_out, scratch);
 }
 
 /* ---- Weight gradient: G^T [sum over tiles and lanes of (A dz A^T) . (B^T d B)] G ---- */

@@ -170,16 +170,6 @@ static __attribute__((noinline, unused)) void cel_wino4_block_one(const cel_conv
 /* As cel_wino_run, for jobs that cel_wino4_pays says yes to. */
 static inline void cel_wino4_run(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
                                  float *scratch) {
-    const int wide = 4 * CEL_WINO4_TILES;
-    x += cel_wino_first(j);
-    for (int lane = 0; lane < CEL_LANES; lane += CEL_VL)
-        for (int row = 0; row < j->rows; row += 4)
-            for (int col = 0; col < j->cols;) {
-                bool whole = col + wide <= j->cols;
-                (whole ? cel_wino4_block_full : cel_wino4_block_one)(j, x + lane + row * j->x_row + col * CEL_LANES,
-                                                                     out, n_out,
-                                                                     lane + row * j->o_row + col * CEL_LANES, scratch);
-                col += whole ? wide : 4;
-            }
+    cel_wino_run_with(cel_wino4_block_full, cel_wino4_block_one, 4, CEL_WINO4_TILES, j, x, out, n_out, scratch);
 }
 #endif

@@ -111,7 +111,7 @@ CEL_BF16 static __attribute__((noinline, unused)) void cel_wino_bf16_block_one(c
 /* As cel_wino_run. */
 static inline void cel_wino_bf16_run(const cel_conv_job *j, const float *x, const cel_wino_out *out, int n_out,
                                      float *scratch) {
-    cel_wino_run_with(cel_wino_bf16_block_full, cel_wino_bf16_block_one, j, x, out, n_out, scratch);
+    cel_wino_run_with(cel_wino_bf16_block_full, cel_wino_bf16_block_one, 2, CEL_WINO_TILES, j, x, out, n_out, scratch);
 }
 
 /* ---- Weight gradient: a vector holds two neighbouring tiles ---- */
