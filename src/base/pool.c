@@ -45,6 +45,7 @@ static void relax(void) {
 static void work(cel_pool *p, int worker) {
     for (int i = 0; i < p->n_threads; i++) {
         share *s = &p->share[(worker + i) % p->n_threads];
+        if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) continue;
         for (int task; (task = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->end;)
             p->fn(p->ctx, task, worker);
     }

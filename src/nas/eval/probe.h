@@ -28,7 +28,7 @@ typedef struct cel_probe_conf {
     const cel_space *space;
     const void *space_conf;
     bool cell_bias; /* space->biased, which has to be there, instead of space->discrete */
-    /* Builds another network than the space's for a genotype; NULL: space->discrete. */
+    /* Tests: builds another network than the space's for a genotype; NULL: space->discrete. */
     cel_status (*build)(void *ctx, cel_graph *g, const cel_net_shape *shape, const cel_genotype *genotype,
                         cel_net *net);
     /* First values of parameters, instead of those drawn from the seed; NULL: drawn. */

@@ -80,8 +80,8 @@ CEL_AMX_INLINE __m512 cel_amx_gather(const float *from, ptrdiff_t step) {
     return _mm512_i32gather_ps(at, from, sizeof *from);
 }
 
-/* Weights w[m*w_m + k*w_k + tap] of outputs m = 0 .. 15, for inputs k = 0 .. n_k - 1 and the nine taps, as tiles [3][tiles]. flip: the last
- * tap first. */
+/* Weights w[m*w_m + k*w_k + tap] of outputs m = 0 .. 15, for inputs k = 0 .. n_k - 1 (n_k a multiple of 16) and the nine taps, as
+ * tiles [3][tiles]. flip: the last tap first. */
 CEL_AMX_FN void cel_amx_weights(const float *w, ptrdiff_t w_m, ptrdiff_t w_k, int n_k, bool flip, float *to) {
     char *out = (char *)to;
     for (int r = 0; r < 3; r++)
@@ -98,7 +98,7 @@ CEL_AMX_FN void cel_amx_weights(const float *w, ptrdiff_t w_m, ptrdiff_t w_k, in
             }
 }
 
-/* Outputs first .. first+15 of n matrices [n_k inputs][n_k outputs] side by side, as tiles. */
+/* Outputs first .. first+15 of n matrices [n_k inputs][n_k outputs] side by side, as tiles; n_k a multiple of 16. */
 CEL_AMX_FN void cel_amx_matrices(const float *const *matrix, int n, int n_k, int first, float *to) {
     char *out = (char *)to;
     for (int k = 0; k < n * n_k; k += CEL_AMX_K)
@@ -200,9 +200,9 @@ CEL_AMX_FN void cel_amx_relu_lanes(const float *x, size_t channel, const float *
 
 /* ---- Outputs ---- */
 
-/* Keeps a block [4 pixels][16 channels][16 lanes] in bfloat16, as out[channel][4 pixels][lane], past the caches: what is kept is read much
- * later, and fetching the lines first takes longer than the products (cel_amx_end orders the writes). sums: NULL, or of each channel and lane the
- * deviations from the channel's pivot, and their squares, [16][2][16], to be added to. */
+/* Keeps a block [4 pixels][16 channels][16 lanes] in bfloat16, as out[channel][4 pixels][lane], past the caches: what is kept is
+ * read much later, and fetching the lines first takes longer than the products (cel_amx_end orders the writes). sums: NULL, or of each
+ * channel and lane the deviations from the channel's pivot, and their squares, [16][2][16], to be added to. */
 CEL_AMX_FN void cel_amx_keep(const float *block, uint16_t *out, size_t channel, const float *pivot, float *sums) {
     enum { PIXEL = CEL_AMX_TILE * CEL_LANES };
     for (int c = 0; c < CEL_AMX_TILE; c++, block += CEL_LANES, out += channel) {
@@ -309,8 +309,8 @@ CEL_AMX_FN void cel_amx_dots(const uint16_t *z, size_t channel, const float *x, 
                               (cel_load(room + 2 * TILE + i) + cel_load(room + 3 * TILE + i)));
 }
 
-/* dz = A d + B z + C of two channels of n pixels, an even number, where `exists` (lanes); to: NULL, or pairs `pixel` floats apart; kept: NULL,
- * or [2 channels][n][16], `channel` apart. coef: A, B, C `step` apart, of a channel and the next. */
+/* dz = A d + B z + C of two channels of n pixels, an even number, where `exists` (lanes); to: NULL, or pairs `pixel` floats apart;
+ * kept: NULL, or [2 channels][n][16], `channel` apart. coef: A, B, C `step` apart, of a channel and the next. */
 CEL_AMX_FN void cel_amx_dz_pairs(const float *const d[2], const uint16_t *const z[2], const float *coef, size_t step,
                                  cel_vi exists, int n, float *to, size_t pixel, uint16_t *kept, size_t channel) {
     for (int p = 0; p < n * CEL_LANES; p += 2 * CEL_LANES) {

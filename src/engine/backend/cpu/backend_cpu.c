@@ -57,12 +57,12 @@ enum {
 
 /* Worst first; NULL where the machine cannot run it. */
 static const cel_cpu_isa *level(int i) {
-    const cel_cpu_isa *found[ISA_COUNT] = {
-#define X(name, supported) (supported) ? &cel_cpu_isa_##name : NULL,
-        LEVELS(X)
+    int k = 0; /* asks the machine for this one only: a process that has asked for AMX keeps it */
+#define X(name, supported)                                                                                             \
+    if (k++ == i) return (supported) ? &cel_cpu_isa_##name : NULL;
+    LEVELS(X)
 #undef X
-    };
-    return found[i];
+    return NULL;
 }
 
 static const char *const level_names[] = {
@@ -81,8 +81,7 @@ static _Atomic(const cel_cpu_isa *) active;
 
 static const cel_cpu_isa *best(void) {
     const cel_cpu_isa *isa = NULL;
-    for (int i = 0; i < ISA_COUNT; i++)
-        if (level(i)) isa = level(i);
+    for (int i = ISA_COUNT - 1; i >= 0 && !isa; i--) isa = level(i);
     return isa;
 }
 
@@ -237,7 +236,7 @@ static const cel_kernel *kernel(const cel_op_def *def) {
     return cel_cpu_kernel_find(isa->kernels, isa->n_kernels, def);
 }
 
-/* What the kernels of mixed cells take in bfloat16 (winograd_bf16.h). */
+/* What the kernels of mixed cells take in bfloat16 (amx.h, winograd_bf16.h). */
 static const char *refuses(const cel_graph *g, const cel_op *op) {
     if (!cel_mixed_cell_is_bf16(op)) return NULL;
     bool grad = op->def == &cel_op_mixed_cell_grad;

@@ -59,7 +59,7 @@ static void transform_weights(cel_pool *pool, int tile, const cel_conv_job *job,
 static const float *padded_input(const geometry *q, const float *x, int group, float *scratch) {
     x += (size_t)group * q->x.group;
     if (!q->pad) return x;
-    cel_pad_planes(x, (ptrdiff_t)q->x.plane, q->x.c, q->x.h, q->x.w, q->pad, q->pad, q->pad, q->pad, false, scratch);
+    cel_pad_planes(x, (ptrdiff_t)q->x.plane, q->x.c, q->x.h, q->x.w, q->pad, q->pad, q->pad, q->pad, scratch);
     return scratch;
 }
 
@@ -215,7 +215,7 @@ static void backward_task(void *ctx, int group, int worker) {
     float *padded = b->scratch + (size_t)worker * b->scratch_floats, *dx = b->dx + (size_t)group * q->x.group;
     cel_tap tap[CEL_CONV2D_MAX_TAPS];
     cel_pad_planes(b->dy + (size_t)group * q->y.group, (ptrdiff_t)q->y.plane, q->y.c, q->y.h, q->y.w, b->v.before,
-                   b->v.after, b->u.before, b->u.after, false, padded);
+                   b->v.after, b->u.before, b->u.after, padded);
     if (b->transformed) {
         cel_conv_job job = phase_job(b, 0, 0, tap);
         cel_conv3x3_run(backward_tile(q), &job, padded, &(cel_wino_out){b->transformed, dx}, 1,

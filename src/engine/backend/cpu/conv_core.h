@@ -22,7 +22,7 @@ typedef struct cel_conv_job {
     ptrdiff_t w_co, w_ci;
     ptrdiff_t o_co, o_row, o_px;
     bool accumulate;
-    bool far; /* the output is in no near cache: ask for its lines ahead */
+    bool far; /* the output is in no near cache: Winograd's loops in float32 ask for its lines ahead */
 } cel_conv_job;
 
 CEL_INLINE void cel_conv_tile(const cel_conv_job *j, const float *x, const float *w, float *o, const int Q,
@@ -232,10 +232,9 @@ static inline void cel_dw_run(const cel_dw_job *j, const float *x, const float *
     }
 }
 
-/* Copies planes into a padded buffer [n][h+top+bottom][w+left+right][16], zero outside; with relu, max(x, 0). `stride` floats lie between
- * source planes. */
+/* Copies planes into a padded buffer [n][h+top+bottom][w+left+right][16], zero outside. `stride` floats lie between source planes. */
 static inline void cel_pad_planes(const float *x, ptrdiff_t stride, int n, int h, int w, int top, int bottom, int left,
-                                  int right, bool relu, float *out) {
+                                  int right, float *out) {
     size_t row = (size_t)(w + left + right) * CEL_LANES, line = (size_t)w * CEL_LANES;
     for (int c = 0; c < n; c++, x += stride) {
         memset(out, 0, (size_t)top * row * sizeof *out);
@@ -244,10 +243,7 @@ static inline void cel_pad_planes(const float *x, ptrdiff_t stride, int n, int h
         for (int y = 0; y < h; y++, in += line, out += row) {
             memset(out, 0, (size_t)left * CEL_LANES * sizeof *out);
             float *to = out + (size_t)left * CEL_LANES;
-            if (relu)
-                for (size_t i = 0; i < line; i += CEL_VL) cel_store(to + i, cel_relu_v(cel_load(in + i)));
-            else
-                memcpy(to, in, line * sizeof *to);
+            memcpy(to, in, line * sizeof *to);
             memset(to + line, 0, (size_t)right * CEL_LANES * sizeof *out);
         }
         memset(out, 0, (size_t)bottom * row * sizeof *out);

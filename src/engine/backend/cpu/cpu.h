@@ -57,7 +57,8 @@ const cel_cpu_isa *cel_cpu_isa_active(void);
 static inline const char *cel_cpu_isa_of(bool bf16) {
     return bf16 ? cel_cpu_isa_active()->name : cel_cpu_isa_active()->fp32;
 }
-/* Tests and benchmarks: use that level from now on; CEL_UNSUPPORTED if the machine or the build lacks it, CEL_CONFIG for an unknown name. */
+/* Tests and benchmarks: use that level from now on; CEL_UNSUPPORTED if the machine or the build lacks it, CEL_CONFIG for an unknown
+ * name. */
 cel_status cel_cpu_isa_force(const char *name);
 /* NULL or the reason why CELLAR_ISA cannot be followed. */
 const char *cel_cpu_isa_unavailable(void);

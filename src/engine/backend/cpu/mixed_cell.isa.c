@@ -1,10 +1,10 @@
 /* mixed_cell, fused (op_mixed_cell.c has the meaning in plain C, mixed_cell_core.h the passes).
  *
  * Node by node: (1) a node is one pass over its terms, each a plane times a number, or for 1x1 convolutions a few planes: batch norm is
- * folded into scale and shift, pooling is linear so that it runs once on the weighted sum of its inputs; and
- * the moments that the statistics of its 1x1 convolutions follow from are taken; (2) its ReLU is padded in scratch, a band and the rows on
- * either side, for the 3x3 convolutions of all its outgoing edges; their statistics are taken while their output is in cache. Between the two, statistics of the tasks are
- * merged, in order.
+ * folded into scale and shift, pooling is linear so that it runs once on the weighted sum of its inputs; and the moments that the
+ * statistics of its 1x1 convolutions follow from are taken; (2) its ReLU is padded in scratch, a band and the rows on either side, for
+ * the 3x3 convolutions of all its outgoing edges; their statistics are taken while their output is in cache. Between the two, statistics
+ * of the tasks are merged, in order.
  *
  * The channels that pass by are never copied from node to node: a channel of the last one is the sum of the planes of x and of
  * mixed channels that the shuffles lead there. */
@@ -204,7 +204,8 @@ static void node_task(void *ctx, int task, int worker) {
 
 /* ---- (2) Its 3x3 convolutions ---- */
 
-/* Number, mean and squared deviations of the existing lanes of a band; shifted by one of its values, so that a large mean costs no digits. */
+/* Number, mean and squared deviations of the existing lanes of a band; shifted by one of its values, so that a large mean costs no
+ * digits. */
 static void band_moments(const float *z, size_t floats, int n, int group, double out[3]) {
     cel_vf a[4] = {{0}}, b[4] = {{0}}, pivot = cel_splat(z[0]);
     cel_vi mask[CEL_PARTS];
@@ -236,7 +237,7 @@ static void narrow(float *z, size_t floats, uint16_t *out) {
     for (size_t i = 0; i < floats; i += CEL_VL) cel_store(z + i, cel_store_bf16(out + i, cel_load(z + i)));
 }
 
-/* The same by the matrix unit, a few pixels at a time through cache: to bfloat16, with statistics of what it is rounded from. */
+/* The convolutions of a band by the matrix unit, a few pixels at a time through cache: to bfloat16, with statistics of what it is rounded from. */
 static void convolve_amx(const forward *f, const band *r, const int *which, int n, double *moments, const float *x,
                          float *room) {
     const cell *q = &f->q;

@@ -585,7 +585,7 @@ static inline void begin_band(const cell *q, const node_sum *s, const band *r, c
             cel_amx_block(term, n + (s->n_full > 0), block, CEL_AMX_TILE * CEL_LANES, CEL_LANES);
             begin_block(q, s, r->group, at, c, block);
             for (int k = 0; k < n; k++) term[k].w += conv_tiles * sizeof *block;
-            term[n].w += (size_t)(full_tiles * CEL_AMX_TILE * CEL_LANES) * sizeof *block;
+            if (s->n_full) term[n].w += (size_t)(full_tiles * CEL_AMX_TILE * CEL_LANES) * sizeof *block;
         }
     }
     cel_amx_end();

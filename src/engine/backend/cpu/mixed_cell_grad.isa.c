@@ -2,8 +2,8 @@
  *
  * Node by node from the last: (1) the sums over d, the gradient of its mixed channels, that batch norm needs, which are also the
  * gradient of the edge weights; (2) the gradient of the node before it: each outgoing 3x3 convolution's dz = A d + B z + C is made
- * in scratch, and data gradient (summed over edges in place) and weight gradient are taken from there, so that dz never reaches
- * memory; 1x1 convolutions, skips and pools join in the pass that writes the gradient. Between the two, sums of the tasks are added, in
+ * in scratch, and data gradient (summed over edges in place; by the matrix unit a term of the node's sum) and weight gradient are taken
+ * from there, so that dz never reaches memory; 1x1 convolutions, skips and pools join in the pass that writes the gradient. Between the two, sums of the tasks are added, in
  * order.
  *
  * Only what a program wants is computed: no weight gradients of 3x3 convolutions in an architecture step, no sums over skips and
@@ -50,9 +50,9 @@ static size_t products_at(const cell *q, int src) {
     return pools_at(q) + CEL_MIX_MAX_ROWS + (size_t)src * (size_t)q->ca * (size_t)q->ca;
 }
 
-/* Of a worker: padded dz, padded max(x, 0), the data gradient, that of sum_band, what Winograd's filtering needs. For the matrix unit pairs of
- * dz, by convolution, max(x, 0) as pairs of lanes, dz in bfloat16, that of sum_band; before, for the sums, in the same place d in bfloat16,
- * max(x, 0) of 16 channels as pairs of lanes, and five tiles. */
+/* Of a worker: padded dz, padded max(x, 0), the data gradient, that of sum_band, what Winograd's filtering needs. For the matrix unit
+ * pairs of dz, by convolution, max(x, 0) as pairs of lanes and dz in bfloat16 (both where weights' gradients are wanted), that of sum_band;
+ * before, for the sums, in the same place d in bfloat16, max(x, 0) of 16 channels as pairs of lanes, and five tiles. */
 typedef struct {
     float *dz, *x, *dr, *sum, *filter, *lanes, *tiles;
     uint16_t *kept, *d;
@@ -81,8 +81,10 @@ static scratch scratch_of(const backward *f, int worker) {
     scratch s = {.dz = f->scratch + (size_t)worker * f->worker_floats};
     if (q->amx) {
         s.sum = s.dz + amx_floats(q, f->want_dw3);
-        s.x = s.sum - (size_t)q->ca * lane_floats(q->band_rows + 2, q->x.w + 2);
-        s.kept = (uint16_t *)(s.x - kept_floats(q));
+        if (f->want_dw3) {
+            s.x = s.sum - (size_t)q->ca * lane_floats(q->band_rows + 2, q->x.w + 2);
+            s.kept = (uint16_t *)(s.x - kept_floats(q));
+        }
         s.d = (uint16_t *)s.dz;
         s.lanes = s.dz + kept_floats(q);
         s.tiles = s.lanes + CEL_AMX_TILE * lane_floats(q->band_rows, q->x.w);
