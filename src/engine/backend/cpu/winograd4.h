@@ -82,23 +82,21 @@ CEL_INLINE void cel_wino4_input_line(const cel_vf d[6], cel_vf v[6]) {
     v[5] = d[1] + (d[5] - 2.5f * d[3]);
 }
 
-/* B^T d B of T neighbouring tiles of one channel, to v[36][T]. */
-CEL_INLINE void cel_wino4_input(const float *x, ptrdiff_t row, float *v, ptrdiff_t next, const int T) {
+/* B^T d B of a tile of one channel, to v[36], `next` apart. */
+static __attribute__((noinline, unused)) void cel_wino4_input(const float *x, ptrdiff_t row, float *v, ptrdiff_t next) {
     enum { S = CEL_WINO4_SIZE };
-    CEL_UNROLL for (int t = 0; t < T; t++, x += 4 * CEL_LANES, v += CEL_VL) {
-        _Alignas(64) float half[CEL_WINO4_PRODUCTS * CEL_VL];
-        CEL_UNROLL for (int c = 0; c < S; c++) {
-            cel_vf d[S], six[S];
-            CEL_UNROLL for (int r = 0; r < S; r++) d[r] = cel_load(x + r * row + c * CEL_LANES);
-            cel_wino4_input_line(d, six);
-            CEL_UNROLL for (int r = 0; r < S; r++) cel_store(half + (r * S + c) * CEL_VL, six[r]);
-        }
-        CEL_UNROLL for (int r = 0; r < S; r++) {
-            cel_vf d[S], six[S];
-            CEL_UNROLL for (int c = 0; c < S; c++) d[c] = cel_load(half + (r * S + c) * CEL_VL);
-            cel_wino4_input_line(d, six);
-            CEL_UNROLL for (int c = 0; c < S; c++) cel_store(v + (r * S + c) * next, six[c]);
-        }
+    _Alignas(64) float half[CEL_WINO4_PRODUCTS * CEL_VL];
+    CEL_UNROLL for (int c = 0; c < S; c++) {
+        cel_vf d[S], six[S];
+        CEL_UNROLL for (int r = 0; r < S; r++) d[r] = cel_load(x + r * row + c * CEL_LANES);
+        cel_wino4_input_line(d, six);
+        CEL_UNROLL for (int r = 0; r < S; r++) cel_store(half + (r * S + c) * CEL_VL, six[r]);
+    }
+    CEL_UNROLL for (int r = 0; r < S; r++) {
+        cel_vf d[S], six[S];
+        CEL_UNROLL for (int c = 0; c < S; c++) d[c] = cel_load(half + (r * S + c) * CEL_VL);
+        cel_wino4_input_line(d, six);
+        CEL_UNROLL for (int c = 0; c < S; c++) cel_store(v + (r * S + c) * next, six[c]);
     }
 }
 
@@ -111,27 +109,25 @@ CEL_INLINE void cel_wino4_output_line(const cel_vf m[6], cel_vf y[4]) {
     y[3] = (0.5f * CEL_WINO4_A) * odd_a + ((2.0f * CEL_WINO4_B) * odd_b + m[5]);
 }
 
-/* A^T m A of T tiles of one channel. */
-CEL_INLINE void cel_wino4_output(const float *m, ptrdiff_t next, float *o, ptrdiff_t row, bool accumulate,
-                                 const int T) {
+/* A^T m A of a tile of one channel. */
+static __attribute__((noinline, unused)) void cel_wino4_output(const float *m, ptrdiff_t next, float *o, ptrdiff_t row,
+                                                               bool accumulate) {
     enum { S = CEL_WINO4_SIZE };
-    CEL_UNROLL for (int t = 0; t < T; t++, m += CEL_VL, o += 4 * CEL_LANES) {
-        _Alignas(64) float half[4 * S * CEL_VL];
-        CEL_UNROLL for (int c = 0; c < S; c++) {
-            cel_vf d[S], y[4];
-            CEL_UNROLL for (int r = 0; r < S; r++) d[r] = cel_load(m + (r * S + c) * next);
-            cel_wino4_output_line(d, y);
-            CEL_UNROLL for (int r = 0; r < 4; r++) cel_store(half + (r * S + c) * CEL_VL, y[r]);
-        }
-        CEL_UNROLL for (int r = 0; r < 4; r++) {
-            cel_vf d[S], y[4];
-            CEL_UNROLL for (int c = 0; c < S; c++) d[c] = cel_load(half + (r * S + c) * CEL_VL);
-            cel_wino4_output_line(d, y);
-            float *to = o + r * row;
-            CEL_UNROLL for (int c = 0; c < 4; c++) {
-                if (accumulate) y[c] += cel_load(to + c * CEL_LANES);
-                cel_store(to + c * CEL_LANES, y[c]);
-            }
+    _Alignas(64) float half[4 * S * CEL_VL];
+    CEL_UNROLL for (int c = 0; c < S; c++) {
+        cel_vf d[S], y[4];
+        CEL_UNROLL for (int r = 0; r < S; r++) d[r] = cel_load(m + (r * S + c) * next);
+        cel_wino4_output_line(d, y);
+        CEL_UNROLL for (int r = 0; r < 4; r++) cel_store(half + (r * S + c) * CEL_VL, y[r]);
+    }
+    CEL_UNROLL for (int r = 0; r < 4; r++) {
+        cel_vf d[S], y[4];
+        CEL_UNROLL for (int c = 0; c < S; c++) d[c] = cel_load(half + (r * S + c) * CEL_VL);
+        cel_wino4_output_line(d, y);
+        float *to = o + r * row;
+        CEL_UNROLL for (int c = 0; c < 4; c++) {
+            if (accumulate) y[c] += cel_load(to + c * CEL_LANES);
+            cel_store(to + c * CEL_LANES, y[c]);
         }
     }
 }
@@ -142,7 +138,9 @@ CEL_INLINE void cel_wino4_block(const cel_conv_job *j, const float *x, const cel
     ptrdiff_t next_v = cel_wino_stride(j->n_ci, T), next_m = cel_wino_stride(Q, T);
     size_t matrix = (size_t)j->n_ci * (size_t)j->n_co;
     float *v = scratch, *m = v + CEL_WINO4_PRODUCTS * next_v;
-    for (int ci = 0; ci < j->n_ci; ci++) cel_wino4_input(x + ci * j->x_ci, j->x_row, v + ci * T * CEL_VL, next_v, T);
+    for (int ci = 0; ci < j->n_ci; ci++)
+        for (int t = 0; t < T; t++)
+            cel_wino4_input(x + ci * j->x_ci + 4 * t * CEL_LANES, j->x_row, v + (ci * T + t) * CEL_VL, next_v);
     for (int n = 0; n < n_out; n++) {
         const float *u = out[n].u;
         float *o = out[n].o + at;
@@ -152,7 +150,9 @@ CEL_INLINE void cel_wino4_block(const cel_conv_job *j, const float *x, const cel
                 cel_wino_product(v + k * next_v, u + (size_t)k * matrix + (size_t)co * (size_t)j->n_ci, m + k * next_m,
                                  j->n_ci, Q, T);
             for (int q = 0; q < Q; q++)
-                cel_wino4_output(m + q * T * CEL_VL, next_m, o + (co + q) * j->o_co, j->o_row, j->accumulate, T);
+                for (int t = 0; t < T; t++)
+                    cel_wino4_output(m + (q * T + t) * CEL_VL, next_m, o + (co + q) * j->o_co + 4 * t * CEL_LANES,
+                                     j->o_row, j->accumulate);
         }
     }
 }
