@@ -309,7 +309,7 @@ CEL_AMX_FN void cel_amx_dots(const uint16_t *z, size_t channel, const float *x, 
                               (cel_load(room + 2 * TILE + i) + cel_load(room + 3 * TILE + i)));
 }
 
-/* dz = A d + B z + C of two channels of n pixels, an even number, where `exists` (lanes); to: NULL, or pairs `pixel` floats apart;
+/* dz = A d + B z + C of two channels of n pixels, an even number, where `exists` (lanes); to: pairs `pixel` floats apart;
  * kept: NULL, or [2 channels][n][16], `channel` apart. coef: A, B, C `step` apart, of a channel and the next. */
 CEL_AMX_FN void cel_amx_dz_pairs(const float *const d[2], const uint16_t *const z[2], const float *coef, size_t step,
                                  cel_vi exists, int n, float *to, size_t pixel, uint16_t *kept, size_t channel) {
@@ -320,9 +320,7 @@ CEL_AMX_FN void cel_amx_dz_pairs(const float *const d[2], const uint16_t *const 
             v[c][i] = coef[c] * cel_load(d[c] + at) + (coef[step + c] * cel_load_bf16(z[c] + at) + coef[2 * step + c]);
             v[c][i] = cel_masked(v[c][i], exists);
         }
-        if (to)
-            CEL_UNROLL for (int i = 0; i < 2; i++, to += pixel)
-                _mm512_store_si512(to, cel_bf16_pairs(v[0][i], v[1][i]));
+        CEL_UNROLL for (int i = 0; i < 2; i++, to += pixel) _mm512_store_si512(to, cel_bf16_pairs(v[0][i], v[1][i]));
         if (kept)
             CEL_UNROLL for (int c = 0; c < 2; c++) _mm512_store_si512(
                 kept + (size_t)c * channel + p, (__m512i)_mm512_cvtne2ps_pbh((__m512)v[c][1], (__m512)v[c][0]));

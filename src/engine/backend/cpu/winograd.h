@@ -2,7 +2,7 @@
  * Algorithms for Convolutional Neural Networks" (arXiv:1509.09308), F(2x2, 3x3). Sixteen products instead of thirty-six give a
  * tile of 2x2 outputs, at the price of additions: y = A^T [(G g G^T) . (B^T d B)] A, where the dot is a sum over channels, so each of
  * the sixteen positions is a small matrix product with the lanes beside it. Only additions and halves are involved: rounding errors
- * are about twice those of the direct loops.
+ * are about twice those of the direct loops. winograd4.h has the larger tile, conv3x3.h the choice between them.
  *
  * Offsets between the sixteen matrices carry a few floats more than needed: powers of two would meet in one set of the cache. */
 #ifndef CEL_ENGINE_WINOGRAD_H
