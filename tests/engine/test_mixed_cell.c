@@ -39,13 +39,14 @@ typedef struct {
     int n_grads;
 } net;
 
-static net build(const shape *s, bool bf16) {
+static net build_as(const shape *s, bool bf16, bool straight) {
     static const char *const names[] = {"none", "skip", "conv1", "conv3", "pool"};
     net t = {0};
     cel_mixed_cell_attr attr = {.n_nodes = 4,
                                 .k = s->k,
                                 .n_cols = 5,
                                 .kind = {CEL_MIX_NONE, CEL_MIX_SKIP, CEL_MIX_CONV1, CEL_MIX_CONV3, CEL_MIX_POOL},
+                                .straight_through = straight,
                                 .bf16 = bf16,
                                 .bn = {.eps = 1e-5f, .momentum = 0.1f}};
     memset(attr.live, 1, sizeof attr.live);
@@ -61,6 +62,7 @@ static net build(const shape *s, bool bf16) {
     test_ok(cel_graph_seal(t.g));
     return t;
 }
+static net build(const shape *s, bool bf16) { return build_as(s, bf16, false); }
 
 static op_runner *prepare(const shape *s, const net *t, const cel_backend *backend, cel_pool *pool, cel_mode mode) {
     op_runner *r;
@@ -129,6 +131,41 @@ static void test_levels_agree_with_ref(void **state) {
     }
     test_ok(cel_cpu_isa_force(before));
     cel_pool_destroy(pool);
+}
+
+/* Validation: evaluation mode, and no gradient follows. */
+static op_runner *run_forward(const shape *s, const net *t, const cel_backend *backend, cel_pool *pool) {
+    op_runner *r = prepare(s, t, backend, pool, CEL_MODE_EVAL);
+    r->first_only = true;
+    for (int i = 0; i <= t->g->value[t->y].op; i++) op_runner_run_op(r, i);
+    return r;
+}
+
+static void test_validation_agrees_with_ref(void **state) {
+    (void)state;
+    static const char *const levels[] = {"base", "avx2", "avx512"};
+    const char *before = cel_cpu_isa_active()->name;
+    cel_pool *pool[2];
+    for (int k = 0; k < 2; k++) test_ok(cel_pool_create(1 + 2 * k, &pool[k]));
+    for (size_t i = 0; i < REF_SHAPES; i++) {
+        net t = build_as(&shapes[i], false, i % 2); /* off: its weight is added */
+        op_runner *want = run_forward(&shapes[i], &t, &cel_backend_ref, pool[0]);
+        for (size_t k = 0; k < CEL_COUNT(levels); k++) {
+            cel_status status = cel_cpu_isa_force(levels[k]);
+            if (status == CEL_UNSUPPORTED) continue;
+            test_ok(status);
+            op_runner *got[2];
+            for (int p = 0; p < 2; p++) got[p] = run_forward(&shapes[i], &t, &cel_backend_cpu, pool[p]);
+            check_near(&shapes[i], levels[k], got[0], want, t.y, 2e-6);
+            if (memcmp(got[0]->data[t.y], got[1]->data[t.y], got[0]->bytes[t.y]) != 0)
+                fail_msg("%s, %s: three threads give other bytes than one", shapes[i].name, levels[k]);
+            for (int p = 0; p < 2; p++) op_runner_destroy(got[p]);
+        }
+        op_runner_destroy(want);
+        cel_graph_destroy(t.g);
+    }
+    test_ok(cel_cpu_isa_force(before));
+    for (int k = 0; k < 2; k++) cel_pool_destroy(pool[k]);
 }
 
 static bool has_bf16(void) {
@@ -283,9 +320,11 @@ static void test_bf16_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_levels_agree_with_ref), cmocka_unit_test(test_threads_do_not_matter),
-        cmocka_unit_test(test_bf16_is_near), cmocka_unit_test(test_amx_is_avx512_in_single_precision),
-        cmocka_unit_test(test_bf16_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_levels_agree_with_ref),
+                                       cmocka_unit_test(test_validation_agrees_with_ref),
+                                       cmocka_unit_test(test_threads_do_not_matter),
+                                       cmocka_unit_test(test_bf16_is_near),
+                                       cmocka_unit_test(test_amx_is_avx512_in_single_precision),
+                                       cmocka_unit_test(test_bf16_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,7 +80,7 @@ bool op_runner_active(const op_runner *r, cel_val v) { return on(r, r->g->value[
 static cel_tensor tensor_of(const op_runner *r, cel_val v) {
     if (v == CEL_NONE) return (cel_tensor){0};
     const cel_value *value = &r->g->value[v];
-    return (cel_tensor){r->data[v], value->shape, value->dtype, value->layout, op_runner_active(r, v)};
+    return (cel_tensor){r->data[v], value->shape, value->dtype, value->layout, op_runner_active(r, v), true};
 }
 
 void op_runner_run_op(op_runner *r, int index) {
@@ -88,7 +88,10 @@ void op_runner_run_op(op_runner *r, int index) {
     if (!on(r, op->gate)) return;
     cel_tensor *in = r->tensor, *out = r->tensor + op->n_in;
     for (int i = 0; i < op->n_in; i++) in[i] = tensor_of(r, op->in[i]);
-    for (int i = 0; i < op->n_out; i++) out[i] = tensor_of(r, op->out[i]);
+    for (int i = 0; i < op->n_out; i++) {
+        out[i] = tensor_of(r, op->out[i]);
+        out[i].wanted = !i || !r->first_only;
+    }
     r->backend->kernel(op->def)->run(&(cel_kernel_args){.op = op,
                                                         .in = in,
                                                         .out = out,

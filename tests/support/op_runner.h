@@ -16,6 +16,7 @@ typedef struct op_runner {
     cel_tensor *tensor; /* inputs and outputs of one operation */
     int tensor_room;
     cel_mode mode;
+    bool first_only; /* of an operation's outputs only the first is wanted, as in a program without gradients */
 } op_runner;
 
 /* CEL_UNSUPPORTED, naming the operation, when the backend lacks a kernel. Borrows all it is given. */

@@ -383,7 +383,8 @@ static cel_tensor *bind_values(cel_exec *e, program *p, const cel_val *v, int n)
         p->tensor_gate[p->n_tensors] = -1;
         if (v[i] == CEL_NONE) continue; /* no data, not active */
         const cel_value *value = &e->g->value[v[i]];
-        p->tensor[p->n_tensors] = (cel_tensor){locate(e, p, v[i]), value->shape, value->dtype, value->layout, true};
+        p->tensor[p->n_tensors] =
+            (cel_tensor){locate(e, p, v[i]), value->shape, value->dtype, value->layout, true, true};
         p->tensor_gate[p->n_tensors] = value->gate;
     }
     return first;
@@ -402,6 +403,10 @@ static cel_status bind_program(cel_exec *e, program *p) {
         p->kernel[i] = e->backend->kernel(op->def);
         cel_tensor *in = bind_values(e, p, op->in, op->n_in);
         cel_tensor *out = bind_values(e, p, op->out, op->n_out);
+        for (int k = 0; k < op->n_out; k++) {
+            int buffer = p->buffer_of[op->out[k]];
+            out[k].wanted = out[k].data && (buffer < 0 || p->buffer[buffer].last > i);
+        }
         p->args[i] = (cel_kernel_args){.op = op,
                                        .in = in,
                                        .out = out,

@@ -19,6 +19,7 @@ typedef struct cel_tensor {
     cel_dtype dtype;
     cel_layout layout;
     bool active; /* false: made under a gate that is off; its data must not be read */
+    bool wanted; /* of an output: false where nobody reads it after the kernel, which then may leave anything in it */
 } cel_tensor;
 
 typedef struct cel_kernel_args {

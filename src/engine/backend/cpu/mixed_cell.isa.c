@@ -6,6 +6,10 @@
  * the 3x3 convolutions of all its outgoing edges; their statistics are taken while their output is in cache. Between the two, statistics
  * of the tasks are merged, in order.
  *
+ * With running statistics, and where no gradient follows, an edge's convolutions are one linear map of one ReLU: a 1x1 convolution
+ * joins the middle of the 3x3 one, batch norm and edge weight scale them, and a node's convolutions add up in scratch. So nothing is
+ * stored but the nodes, in one phase each.
+ *
  * The channels that pass by are never copied from node to node: a channel of the last one is the sum of the planes of x and of
  * mixed channels that the shuffles lead there. */
 #include "engine/backend/cpu/mixed_cell_core.h"
@@ -14,6 +18,7 @@ typedef struct {
     cell q;
     cel_mode mode;
     bool batch_stats;
+    bool joined;                    /* edges with a 3x3 convolution are one convolution, whose output is not kept */
     planes seen[CEL_MIX_MAX_NODES]; /* the first ca channels of nodes 0 .. last-1 */
     float *inner[CEL_MIX_MAX_NODES], *rest[CEL_MIX_MAX_NODES],
         *y; /* inner: what `seen` reads; rest: mixed channels n_own .. */
@@ -41,7 +46,15 @@ static size_t cross_count(const cell *q) { return (size_t)q->ca * (size_t)(q->ca
 
 /* ---- (1) The node ---- */
 
-/* What node `dest` is the sum of. */
+/* The 3x3 convolution that convolution i is part of; -1: it stands alone. */
+static int joins(const forward *f, int i) {
+    const cell *q = &f->q;
+    for (int j = 0; f->joined && j < q->m; j++)
+        if (q->conv[j].row == q->conv[i].row && q->conv[j].kernel == 3 && q->conv_on[j]) return j;
+    return -1;
+}
+
+/* What node `dest` is the sum of, but for joined convolutions. */
 static void prepare_sum(forward *f, int dest) {
     const cell *q = &f->q;
     const int ca = q->ca;
@@ -67,7 +80,7 @@ static void prepare_sum(forward *f, int dest) {
             s->pool[s->n_pool].x = f->seen[src];
             s->pool[s->n_pool++].scale = row_weight(q, row, CEL_MIX_POOL);
         }
-        if (row_has(q, row, CEL_MIX_CONV1)) {
+        if (row_has(q, row, CEL_MIX_CONV1) && !(f->joined && row_has(q, row, CEL_MIX_CONV3))) {
             float *m = f->matrix + (size_t)s->n_full * (size_t)(ca * ca);
             memset(m, 0, (size_t)(ca * ca) * sizeof *m);
             s->full[s->n_full].x = f->seen[src];
@@ -80,6 +93,7 @@ static void prepare_sum(forward *f, int dest) {
         const float *mean = f->stats + 2 * i * ca, *rstd = mean + ca;
         float weight = q->weights[q->conv[i].gate];
         for (int c = 0; c < ca; c++) f->shift[c] -= weight * rstd[c] * mean[c];
+        if (joins(f, i) >= 0) continue;
         if (q->conv[i].kernel == 1) {
             if (q->conv[i].row != row) full++;
             row = q->conv[i].row;
@@ -176,6 +190,14 @@ static void take_moments(const forward *f, const band *r, float *room, double *o
     }
 }
 
+static void end_sum(const forward *f, const band *r, int worker) {
+    const cell *q = &f->q;
+    const node_sum *s = &f->sum;
+    int read = (s->n_full + s->n_diagonal + s->n_pool) * q->ca, write = f->at == q->last ? q->x.c : q->ca;
+    cel_stage_end(f->clock, worker, CEL_STAGE_NODE_SUM,
+                  2.0 * (read + s->n_full * q->ca * (q->ca - 1)) * (double)r->floats, band_bytes(r, read + 2 * write));
+}
+
 static void node_task(void *ctx, int task, int worker) {
     const forward *f = ctx;
     const cell *q = &f->q;
@@ -188,11 +210,7 @@ static void node_task(void *ctx, int task, int worker) {
         else
             sum_band(q, &f->sum, &r, NULL, 0, room);
         pass_by(f, &r);
-        const node_sum *s = &f->sum;
-        int read = (s->n_full + s->n_diagonal + s->n_pool) * q->ca, write = f->at == q->last ? q->x.c : q->ca;
-        cel_stage_end(f->clock, worker, CEL_STAGE_NODE_SUM,
-                      2.0 * (read + s->n_full * q->ca * (q->ca - 1)) * (double)r.floats,
-                      band_bytes(&r, read + 2 * write));
+        end_sum(f, &r, worker);
     }
     if (f->at == q->last) return;
     if (f->batch_stats && source_has(q, f->at, 1)) {
@@ -320,6 +338,52 @@ static void conv_task(void *ctx, int task, int worker) {
                   band_bytes(&r, n * q->ca));
 }
 
+/* ---- Both at once, where edges are joined ---- */
+
+/* The weights of all that is part of 3x3 convolution i, transformed. */
+static void join_task(void *ctx, int i, int worker) {
+    const forward *f = ctx;
+    const cell *q = &f->q;
+    const size_t ca = (size_t)q->ca;
+    float *u = transformed(q, f->u, i), *w = filter_tile(q) ? f->scratch + (size_t)worker * f->worker_floats : u;
+    if (!q->conv_on[i] || joins(f, i) != i) return;
+    memset(w, 0, 9 * ca * ca * sizeof *w);
+    for (int j = 0; j < q->m; j++) {
+        if (!q->conv_on[j] || joins(f, j) != i) continue;
+        const int taps = q->conv[j].kernel * q->conv[j].kernel, middle = q->conv[j].kernel == 1 ? 4 : 0;
+        const float *rstd = f->stats + (2 * (size_t)j + 1) * ca, weight = q->weights[q->conv[j].gate];
+        for (size_t o = 0; o < ca; o++)
+            for (size_t c = 0; c < ca; c++)
+                for (int t = 0; t < taps; t++)
+                    w[(o * ca + c) * 9 + (size_t)(middle + t)] +=
+                        weight * rstd[o] * f->w[j][(o * ca + c) * (size_t)taps + (size_t)t];
+    }
+    if (filter_tile(q)) transform_one(q, w, false, u);
+}
+
+static void joined_task(void *ctx, int task, int worker) {
+    const forward *f = ctx;
+    const cell *q = &f->q;
+    band r = band_of(q, task);
+    const size_t plane = band_plane(q);
+    float *x = f->scratch + (size_t)worker * f->worker_floats, *own = x + padded_floats(q),
+          *room = own + (size_t)q->ca * (size_t)q->band_rows * q->row;
+    cel_conv_job job = conv_job(q, r.last - r.first, plane, r.floats, false);
+    cel_stage_begin(f->clock, worker);
+    for (int i = 0; i < q->m; i++) {
+        if (q->conv[i].dest != f->at || !q->conv_on[i] || joins(f, i) != i) continue;
+        pad_rows(q, &f->seen[q->conv[i].src], r.group, r.first - 1, job.rows + 2, x, plane);
+        cel_stage_end(f->clock, worker, CEL_STAGE_PAD, 0, band_bytes(&r, 2 * q->ca));
+        cel_wino_out to = {transformed(q, f->u, i), own};
+        cel_conv3x3_run(filter_tile(q), &job, x, &to, 1, room);
+        cel_stage_end(f->clock, worker, CEL_STAGE_CONV3, conv_flops(q, &r, 9), band_bytes(&r, 2 * q->ca));
+        job.accumulate = true;
+    }
+    sum_band(q, &f->sum, &r, job.accumulate ? own : NULL, r.floats, room);
+    pass_by(f, &r);
+    end_sum(f, &r, worker);
+}
+
 /* ---- Between the phases ---- */
 
 static double images_of(const cell *q, int task) {
@@ -420,6 +484,12 @@ static forward_store forward_store_of(const cell *q) {
     filter += padded_floats(q);
     size_t moments = ca * (size_t)q->band_rows * q->row, most = sums > filter ? sums : filter;
     if (moments > most) most = moments;
+    if (!q->attr->bf16) { /* a worker's when it joins weights, and edges */
+        size_t weights = 9 * ca * ca,
+               joined = padded_floats(q) + moments + (sums > filter_floats(q) ? sums : filter_floats(q));
+        if (weights > most) most = weights;
+        if (joined > most) most = joined;
+    }
     return (forward_store){round16(3 * tasks * (size_t)q->m * ca),
                            round16(tasks * cross_count(q)),
                            round16(cross_count(q) + ca),
@@ -440,6 +510,18 @@ static size_t work_bytes(const cel_graph *g, const cel_op *op, int n_threads, bo
     return sizeof(double) * (s.moments + s.cross + s.covariance) +
            sizeof(float) * (s.matrix + s.tiles + s.scale + s.shift + s.inverse + s.rest * (size_t)(q.last - 1) +
                             s.weights + s.worker * (size_t)n_threads);
+}
+
+static void run_joined(forward *f, const cel_kernel_args *a) {
+    for (f->at = 0; f->at < f->q.last; f->at++) {
+        normalise(f, a, 1);
+        normalise(f, a, 3);
+    }
+    cel_pool_run(a->pool, f->q.m, join_task, f);
+    for (f->at = 1; f->at <= f->q.last; f->at++) {
+        prepare_sum(f, f->at);
+        cel_pool_run(a->pool, f->q.tasks, joined_task, f);
+    }
 }
 
 static void run(const cel_kernel_args *a, bool amx) {
@@ -478,6 +560,12 @@ static void run(const cel_kernel_args *a, bool amx) {
     for (int i = 0, z = q->last + 2; i < q->m; i++) {
         f.w[i] = a->in[2 + i].data;
         if (q->conv[i].kernel == 3) f.z[i] = a->out[z++].data;
+    }
+    f.joined = !f.batch_stats && !q->attr->bf16;
+    for (int i = 1; i < a->n_out; i++) f.joined &= !a->out[i].wanted;
+    if (f.joined) {
+        run_joined(&f, a);
+        return;
     }
     (q->amx ? tile_weights : transform_weights)(q, a->pool, f.w, false, f.u);
     for (f.at = 0; f.at <= q->last; f.at++) {

@@ -145,13 +145,27 @@ static inline cel_conv_job conv_job(const cell *q, int rows, size_t x_ci, size_t
                           .o_px = CEL_LANES};
 }
 
-/* Floats of one convolution's transformed weights (and of their pairs in bfloat16), and of a worker's scratch for one. */
+/* Floats of one convolution's transformed weights (and of their pairs in bfloat16), or of plain ones where nothing is transformed, and
+ * of a worker's scratch for one. */
 static inline size_t weight_floats_of_one(const cell *q) {
+    if (!filter_tile(q)) return round16(9 * (size_t)q->ca * (size_t)q->ca);
     return cel_conv3x3_weight_floats(filter_tile(q), q->ca, q->ca) +
            (q->attr->bf16 ? cel_wino_weight_floats(q->ca, q->ca) / 2 : 0);
 }
 static inline size_t filter_floats(const cell *q) { return cel_conv3x3_scratch_floats(filter_tile(q), q->ca, q->ca); }
 static inline float *transformed(const cell *q, float *u, int i) { return u + (size_t)i * weight_floats_of_one(q); }
+
+static inline void transform_one(const cell *q, const float *w, bool flip, float *u) {
+    cel_conv_job job = conv_job(q, q->x.h, 0, 0, flip);
+    for (int co = 0; co < q->ca; co += CEL_TILE_Q) {
+        if (!q->attr->bf16) {
+            cel_conv3x3_weights(filter_tile(q), &job, w, co, u);
+            continue;
+        }
+        cel_wino_weights(&job, w, co, CEL_TILE_Q, u);
+        cel_wino_bf16_weights(&job, u, co, u + cel_wino_weight_floats(q->ca, q->ca));
+    }
+}
 
 typedef struct {
     const cell *q;
@@ -162,19 +176,9 @@ typedef struct {
 
 static void transform_task(void *ctx, int i, int worker) {
     const transform *t = ctx;
-    const cell *q = t->q;
     (void)worker;
-    if (q->conv[i].kernel != 3 || !q->conv_on[i]) return;
-    cel_conv_job job = conv_job(q, q->x.h, 0, 0, t->flip);
-    float *u = transformed(q, t->u, i);
-    for (int co = 0; co < q->ca; co += CEL_TILE_Q) {
-        if (!q->attr->bf16) {
-            cel_conv3x3_weights(filter_tile(q), &job, t->w[i], co, u);
-            continue;
-        }
-        cel_wino_weights(&job, t->w[i], co, CEL_TILE_Q, u);
-        cel_wino_bf16_weights(&job, u, co, u + cel_wino_weight_floats(q->ca, q->ca));
-    }
+    if (t->q->conv[i].kernel == 3 && t->q->conv_on[i])
+        transform_one(t->q, t->w[i], t->flip, transformed(t->q, t->u, i));
 }
 
 static inline void transform_weights(const cell *q, cel_pool *pool, const float *const *w, bool flip, float *u) {
@@ -380,11 +384,12 @@ static inline void pool_band(const cell *q, const node_sum *s, const band *r, in
     }
 }
 
-/* The first pass, of one channel; onto: what is there stays in the sum. */
-static inline void sum_planes(const cell *q, const node_sum *s, const band *r, int c, bool onto, float *scratch) {
-    const float *x[MAX_DIAGONAL + 1];
+/* The first pass, of one channel; onto: what is there stays in the sum; base: a band that joins it, or NULL. */
+static inline void sum_planes(const cell *q, const node_sum *s, const band *r, int c, bool onto, const float *base,
+                              float *scratch) {
+    const float *x[MAX_DIAGONAL + 2];
     const uint16_t *half[MAX_DIAGONAL];
-    float scale[MAX_DIAGONAL + 1], half_scale[MAX_DIAGONAL], *out = s->out(s->ctx, r->group, c) + r->at;
+    float scale[MAX_DIAGONAL + 2], half_scale[MAX_DIAGONAL], *out = s->out(s->ctx, r->group, c) + r->at;
     int n = 0, n_half = 0;
     for (int k = 0; k < s->n_diagonal; k++) {
         const planes *from = &s->diagonal[k].x;
@@ -395,6 +400,10 @@ static inline void sum_planes(const cell *q, const node_sum *s, const band *r, i
             x[n] = plane_of(from, r->group, c) + r->at;
             scale[n++] = s->diagonal[k].scale[c];
         }
+    }
+    if (base) {
+        x[n] = base;
+        scale[n++] = 1;
     }
     if (s->n_pool) {
         x[n] = scratch + 3 * q->row;
@@ -490,8 +499,10 @@ SUM_TILE(sum_tile_one, 1, 1)
 /* base: the band of channel 0, NULL: none; scratch: sum_floats. */
 static inline void sum_band(const cell *q, const node_sum *s, const band *r, const float *base, size_t base_channel,
                             float *scratch) {
-    for (int c = 0; c < q->ca; c++) sum_planes(q, s, r, c, false, scratch);
-    if (!base && !s->n_full) return;
+    const bool second = s->n_full || (base && s->mask.p);
+    for (int c = 0; c < q->ca; c++)
+        sum_planes(q, s, r, c, false, base && !second ? base + (size_t)c * base_channel : NULL, scratch);
+    if (!second) return;
     float *gathered = scratch + (size_t)(3 + q->band_rows) * q->row;
     int pixels = (int)(r->floats / CEL_LANES);
     for (int px = 0; px < pixels;) {
@@ -596,7 +607,7 @@ static inline void sum_band_amx(const cell *q, const node_sum *s, const band *r,
                                 float *scratch) {
     bool any = n || s->n_full;
     if (any) begin_band(q, s, r, convs, n, scratch);
-    for (int c = 0; c < q->ca; c++) sum_planes(q, s, r, c, any, scratch);
+    for (int c = 0; c < q->ca; c++) sum_planes(q, s, r, c, any, NULL, scratch);
 }
 
 /* ---- Sums over planes ---- */
