@@ -142,6 +142,8 @@ static const struct peer {
              {"nb201_k1", "peer_step.py", {"--case", "k1"}, 128, NULL},
              {"nb201_k1_bf16", "peer_step.py", {"--case", "k1"}, 128, NULL},
              {"nb201_path", "peer_step.py", {"--case", "path"}, 128, NULL},
+             {"nb201_k4_valid", "peer_step.py", {"--case", "k4", "--valid"}, 64, NULL},
+             {"nb201_k2_keep3_valid", "peer_step.py", {"--case", "k2_keep3", "--valid"}, 64, NULL},
              {"nb201_k1_valid", "peer_step.py", {"--case", "k1", "--valid"}, 64, NULL},
              {"nb201_discrete_b1", "peer_infer.py", {"--batch", "1", "--repeat", "20"}, 1, "--freeze"},
              {"nb201_discrete_b256", "peer_infer.py", {"--batch", "256"}, 256, "--freeze"}};
