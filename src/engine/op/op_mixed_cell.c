@@ -5,7 +5,7 @@
  * a source node, the sums of a batch norm that are also the gradient of its edge weight, the permutation of a node) is only seen from
  * the whole cell. Not differentiable twice: second derivatives take the plain graph.
  *
- * Beside the last node it leaves what its gradient needs and nothing more: the channels of the inner nodes that candidates see, and the
+ * Beside the last node it leaves what its gradient needs and nothing more (in a program without it a kernel may leave that out): the channels of the inner nodes that candidates see, and the
  * outputs of the 3x3 convolutions. Those of the 1x1 ones follow from their inputs, and their statistics from the inputs' moments.
  *
  * mixed_cell       in: x, weights, W of each live convolution, (running mean, running var) of each
