@@ -147,6 +147,14 @@ static cel_val conv(cel_graph *g, int n, int c, int out, int kernel, cel_conv2d_
 static cel_val conv3(cel_graph *g, int n) { return conv(g, n, 4, 8, 3, (cel_conv2d_attr){1, 1, 1, 1}); }
 static cel_val conv1_half(cel_graph *g, int n) { return conv(g, n, 5, 3, 1, (cel_conv2d_attr){2, 0, 1, 1}); }
 static cel_val depthwise(cel_graph *g, int n) { return conv(g, n, 6, 6, 5, (cel_conv2d_attr){1, 4, 2, 6}); }
+/* Several strips of pixels, and outputs left over from whole tiles; outputs left over beside pairs of pixels; wide tiles. */
+static cel_val conv1_strips(cel_graph *g, int n) { return conv(g, n, 24, 10, 1, (cel_conv2d_attr){1, 0, 1, 1}); }
+static cel_val conv3_groups(cel_graph *g, int n) { return conv(g, n, 4, 12, 3, (cel_conv2d_attr){1, 1, 1, 2}); }
+static cel_val depthwise_wide(cel_graph *g, int n) {
+    return cel_conv2d(g, image(g, "x", n, 3, 4, 12),
+                      cel_graph_param(g, "weight", CEL_SHAPE(3, 1, 3, 3), CEL_INIT_KAIMING),
+                      (cel_conv2d_attr){1, 1, 1, 3});
+}
 
 /* Winograd's filtering: whole and half blocks of tiles, one band and several, paddings beside one. */
 static cel_val conv_even(cel_graph *g, int n, int c, int out, int h, int w, int pad) {
@@ -171,6 +179,9 @@ static const layer layers[] = {
     {"conv 3", conv3, 0, CEL_MODE_TRAIN},
     {"conv 1/2", conv1_half, 0, CEL_MODE_TRAIN},
     {"depthwise dilated 5", depthwise, 0, CEL_MODE_TRAIN},
+    {"conv 1, strips", conv1_strips, 0, CEL_MODE_TRAIN},
+    {"conv 3, groups", conv3_groups, 0, CEL_MODE_TRAIN},
+    {"depthwise 3, wide", depthwise_wide, 0, CEL_MODE_TRAIN},
     {"norm", norm_plain, 0, CEL_MODE_TRAIN},
     {"norm affine", norm_affine, 0, CEL_MODE_TRAIN},
     {"norm large", norm_large, 0, CEL_MODE_TRAIN},

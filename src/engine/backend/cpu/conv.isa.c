@@ -31,6 +31,11 @@ static size_t padded_floats(const geometry *q) {
     return (size_t)q->x.c * (size_t)(q->x.h + 2 * q->pad) * (size_t)(q->x.w + 2 * q->pad) * CEL_LANES;
 }
 
+/* Outputs and inputs are the same pixels, in the same order. */
+static bool is_pointwise(const geometry *q) {
+    return q->tap_floats == 1 && q->stride == 1 && !q->pad && q->n_groups == 1;
+}
+
 /* A plain 3x3 convolution, whatever its padding. */
 static bool is_dense_3x3(const geometry *q) {
     return q->kh == 3 && q->kw == 3 && q->stride == 1 && q->dilation == 1 && q->n_groups == 1;
@@ -88,6 +93,10 @@ static void forward_task(void *ctx, int group, int worker) {
         cel_conv3x3_run(forward_tile(q), &f->job, x, &(cel_wino_out){f->u, y}, 1, scratch + padded_floats(q));
         return;
     }
+    if (is_pointwise(q)) {
+        cel_pointwise_run(&f->job, x, f->w, y, scratch);
+        return;
+    }
     for (int k = 0; k < q->n_groups; k++)
         cel_conv_run(&f->job, x + k * q->gi * f->job.x_ci, f->w + (ptrdiff_t)k * q->go * q->gi * q->tap_floats,
                      y + (size_t)(k * q->go) * q->y.plane);
@@ -100,6 +109,7 @@ static void forward_taps(const geometry *q, cel_tap *tap) {
 }
 
 static size_t forward_scratch(const geometry *q) {
+    if (is_pointwise(q)) return cel_pointwise_floats(q->gi);
     return padded_floats(q) + cel_conv3x3_scratch_floats(forward_tile(q), q->gi, q->go);
 }
 
@@ -213,9 +223,15 @@ static void backward_task(void *ctx, int group, int worker) {
     const backward *b = ctx;
     const geometry *q = &b->q;
     float *padded = b->scratch + (size_t)worker * b->scratch_floats, *dx = b->dx + (size_t)group * q->x.group;
+    const float *dy = b->dy + (size_t)group * q->y.group;
     cel_tap tap[CEL_CONV2D_MAX_TAPS];
-    cel_pad_planes(b->dy + (size_t)group * q->y.group, (ptrdiff_t)q->y.plane, q->y.c, q->y.h, q->y.w, b->v.before,
-                   b->v.after, b->u.before, b->u.after, padded);
+    if (is_pointwise(q)) {
+        cel_conv_job job = phase_job(b, 0, 0, tap);
+        cel_pointwise_run(&job, dy, b->w, dx, padded);
+        return;
+    }
+    cel_pad_planes(dy, (ptrdiff_t)q->y.plane, q->y.c, q->y.h, q->y.w, b->v.before, b->v.after, b->u.before, b->u.after,
+                   padded);
     if (b->transformed) {
         cel_conv_job job = phase_job(b, 0, 0, tap);
         cel_conv3x3_run(backward_tile(q), &job, padded, &(cel_wino_out){b->transformed, dx}, 1,
@@ -232,6 +248,7 @@ static void backward_task(void *ctx, int group, int worker) {
 }
 
 static size_t backward_scratch(const geometry *q, halo v, halo u) {
+    if (is_pointwise(q)) return cel_pointwise_floats(q->go);
     return halo_floats(q, v, u) + cel_conv3x3_scratch_floats(backward_tile(q), q->go, q->gi);
 }
 

@@ -2,7 +2,8 @@
  *
  * Everything is a list of taps: one input and one weight offset each. So one loop serves every kernel size, stride, dilation, group and
  * the data gradient (flipped taps; one list a phase of the stride). Inputs are padded beforehand, so no loop has a border. A tile of
- * CEL_TILE_Q output channels by CEL_TILE_P pixels stays in registers: Q*P multiply-adds for P loads and Q broadcasts. */
+ * CEL_TILE_Q output channels by CEL_TILE_P pixels stays in registers: Q*P multiply-adds for P loads and Q broadcasts. Of sixteen
+ * registers that is twelve sums, three pixels and a weight; of thirty-two sixteen, four and one. */
 #ifndef CEL_ENGINE_CONV_CORE_H
 #define CEL_ENGINE_CONV_CORE_H
 #include "engine/backend/cpu/lanes.h"
@@ -48,51 +49,91 @@ CEL_INLINE void cel_conv_tile(const cel_conv_job *j, const float *x, const float
 #if defined(CEL_ISA_AVX512)
 enum { CEL_TILE_Q = 4, CEL_TILE_P = 4 };
 #else
-enum { CEL_TILE_Q = 2, CEL_TILE_P = 4 };
+enum { CEL_TILE_Q = 4, CEL_TILE_P = 3 };
 #endif
+enum { CEL_TILE_ALONE = 8 }; /* pixels of a tile where there is one output channel, as in a depthwise convolution */
 
-static __attribute__((noinline, unused)) void cel_conv_tile_full(const cel_conv_job *j, const float *x, const float *w,
-                                                                 float *o) {
-    cel_conv_tile(j, x, w, o, CEL_TILE_Q, CEL_TILE_P);
-}
-static __attribute__((noinline, unused)) void cel_conv_tile_narrow(const cel_conv_job *j, const float *x,
-                                                                   const float *w, float *o) {
-    cel_conv_tile(j, x, w, o, CEL_TILE_Q, 1);
-}
-static __attribute__((noinline, unused)) void cel_conv_tile_one(const cel_conv_job *j, const float *x, const float *w,
-                                                                float *o) {
-    cel_conv_tile(j, x, w, o, 1, CEL_TILE_P);
-}
-static __attribute__((noinline, unused)) void cel_conv_tile_last(const cel_conv_job *j, const float *x, const float *w,
-                                                                 float *o) {
-    cel_conv_tile(j, x, w, o, 1, 1);
+#define CEL_CONV_TILE(name, q, p)                                                                                      \
+    static __attribute__((noinline, unused)) void name(const cel_conv_job *j, const float *x, const float *w,          \
+                                                       float *o) {                                                     \
+        cel_conv_tile(j, x, w, o, q, p);                                                                               \
+    }
+CEL_CONV_TILE(cel_conv_tile_full, CEL_TILE_Q, CEL_TILE_P)
+CEL_CONV_TILE(cel_conv_tile_pair, CEL_TILE_Q, 2)
+CEL_CONV_TILE(cel_conv_tile_narrow, CEL_TILE_Q, 1)
+CEL_CONV_TILE(cel_conv_tile_alone, 1, CEL_TILE_ALONE)
+CEL_CONV_TILE(cel_conv_tile_one, 1, CEL_TILE_P)
+CEL_CONV_TILE(cel_conv_tile_last, 1, 1)
+
+/* Pixels of the next tile of a row with `left` of them. Two pairs do better than three and one. */
+static inline int cel_conv_tile_width(const cel_conv_job *j, int left) {
+    if (j->n_co == 1 && left >= CEL_TILE_ALONE) return CEL_TILE_ALONE;
+    if (left >= CEL_TILE_P && left != CEL_TILE_P + 1) return CEL_TILE_P;
+    if (j->n_co < CEL_TILE_Q) return left >= CEL_TILE_P ? CEL_TILE_P : 1;
+    return left >= 2 ? 2 : 1;
 }
 
 /* o[co][row][col] (+)= sum over ci and taps, of one group of images. */
 static inline void cel_conv_run(const cel_conv_job *j, const float *x, const float *w, float *o) {
     for (int row = 0; row < j->rows; row++)
-        for (int col = 0; col < j->cols;) {
-            bool wide = col + CEL_TILE_P <= j->cols;
+        for (int col = 0, width; col < j->cols; col += width) {
             const float *xt = x + row * j->x_row + col * j->x_px;
             float *ot = o + row * j->o_row + col * j->o_px;
+            width = cel_conv_tile_width(j, j->cols - col);
             for (int co = 0; co < j->n_co;) {
                 bool many = co + CEL_TILE_Q <= j->n_co;
                 for (int lane = 0; lane < CEL_LANES; lane += CEL_VL) {
                     const float *wt = w + co * j->w_co;
                     float *oc = ot + co * j->o_co + lane;
-                    if (many && wide)
+                    if (many && width == CEL_TILE_P)
                         cel_conv_tile_full(j, xt + lane, wt, oc);
+                    else if (many && width == 2)
+                        cel_conv_tile_pair(j, xt + lane, wt, oc);
                     else if (many)
                         cel_conv_tile_narrow(j, xt + lane, wt, oc);
-                    else if (wide)
+                    else if (width == CEL_TILE_ALONE)
+                        cel_conv_tile_alone(j, xt + lane, wt, oc);
+                    else if (width == CEL_TILE_P)
                         cel_conv_tile_one(j, xt + lane, wt, oc);
                     else
-                        cel_conv_tile_last(j, xt + lane, wt, oc);
+                        for (int p = 0; p < width; p++)
+                            cel_conv_tile_last(j, xt + p * j->x_px + lane, wt, oc + p * j->o_px);
                 }
                 co += many ? CEL_TILE_Q : 1;
             }
-            col += wide ? CEL_TILE_P : 1;
         }
+}
+
+/* A pointwise convolution of `pixels` that follow each other. Planes of most images are a power of two apart, so that the channels of a
+ * pixel share few lines of a cache; where a vector register holds half of the lanes, and each line is asked for twice as often, it pays
+ * to copy a strip of pixels before. strip: cel_pointwise_floats(j->n_ci). */
+#if defined(CEL_ISA_AVX512)
+enum { CEL_STRIP_VECTORS = 0 };
+#else
+enum { CEL_STRIP_VECTORS = 256 }; /* of all lanes: half of a first-level cache */
+#endif
+static inline int cel_pointwise_strip(int n_ci) {
+    int px = CEL_STRIP_VECTORS / n_ci / CEL_TILE_P * CEL_TILE_P;
+    return px < CEL_TILE_P ? CEL_TILE_P : px;
+}
+static inline size_t cel_pointwise_floats(int n_ci) {
+    return CEL_STRIP_VECTORS ? (size_t)n_ci * (size_t)cel_pointwise_strip(n_ci) * CEL_LANES : 0;
+}
+static inline void cel_pointwise_run(const cel_conv_job *j, const float *x, const float *w, float *o, float *strip) {
+    if (!CEL_STRIP_VECTORS) {
+        cel_conv_run(j, x, w, o);
+        return;
+    }
+    cel_conv_job part = *j;
+    int px = cel_pointwise_strip(j->n_ci), pixels = j->rows * j->cols;
+    part.x_ci = (ptrdiff_t)px * CEL_LANES;
+    part.rows = 1;
+    for (int at = 0; at < pixels; at += px, x += part.x_ci, o += part.x_ci) {
+        part.cols = pixels - at < px ? pixels - at : px;
+        for (int ci = 0; ci < j->n_ci; ci++)
+            memcpy(strip + ci * part.x_ci, x + ci * j->x_ci, (size_t)part.cols * CEL_LANES * sizeof *x);
+        cel_conv_run(&part, strip, w, o);
+    }
 }
 
 /* The weight gradient of one group: dw[co*dw_co + ci*dw_ci + t] = sum over pixels and lanes of dz[co] * x[ci] shifted by tap t. */

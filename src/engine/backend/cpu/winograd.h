@@ -16,6 +16,11 @@ enum {
     CEL_WINO_DW_TILES = 16, /* of a weight-gradient block */
     CEL_WINO_GAP = 16
 };
+#if defined(CEL_ISA_AVX512)
+enum { CEL_WINO_DW_Q = 4 }; /* output channels by four input channels of a weight gradient stay in registers */
+#else
+enum { CEL_WINO_DW_Q = 2 };
+#endif
 
 /* Are these loops faster than the direct ones, and do the sizes fit? */
 static inline bool cel_wino_pays(int n_ci, int n_co, int rows, int cols) {
@@ -326,14 +331,14 @@ CEL_INLINE void cel_lane_sums(const cel_vf *a, float *out) {
                __builtin_shufflevector(d[0], d[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
     memcpy(out, &e, sizeof e);
 #else
-    for (int i = 0; i < 4 * CEL_TILE_Q; i++) out[i] = cel_lane_sum_f(a[i]);
+    for (int i = 0; i < 4 * CEL_WINO_DW_Q; i++) out[i] = cel_lane_sum_f(a[i]);
 #endif
 }
 
 /* 4 output by 4 input channels of one position: `acc` keeps the lanes' sums from band to band, `out` gets their total after the last. */
 static __attribute__((noinline, unused)) void cel_wino_dw_block(const float *v, const float *z, float *acc, float *out,
                                                                 ptrdiff_t out_co, int tiles, bool begin, bool end) {
-    enum { N = CEL_WINO_DW_TILES * CEL_VL, Q = CEL_TILE_Q };
+    enum { N = CEL_WINO_DW_TILES * CEL_VL, Q = CEL_WINO_DW_Q };
     for (int half = 0; half < 4; half += Q, z += Q * N) {
         cel_vf s[Q * 4];
         CEL_UNROLL for (int i = 0; i < Q * 4; i++) s[i] = begin ? (cel_vf){0} : cel_load(acc + (half * 4 + i) * CEL_VL);
