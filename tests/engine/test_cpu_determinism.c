@@ -147,8 +147,12 @@ static cel_val conv(cel_graph *g, int n, int c, int out, int kernel, cel_conv2d_
 static cel_val conv3(cel_graph *g, int n) { return conv(g, n, 4, 8, 3, (cel_conv2d_attr){1, 1, 1, 1}); }
 static cel_val conv1_half(cel_graph *g, int n) { return conv(g, n, 5, 3, 1, (cel_conv2d_attr){2, 0, 1, 1}); }
 static cel_val depthwise(cel_graph *g, int n) { return conv(g, n, 6, 6, 5, (cel_conv2d_attr){1, 4, 2, 6}); }
-/* Several strips of pixels, and outputs left over from whole tiles; outputs left over beside pairs of pixels; wide tiles. */
-static cel_val conv1_strips(cel_graph *g, int n) { return conv(g, n, 24, 10, 1, (cel_conv2d_attr){1, 0, 1, 1}); }
+/* Strips of whole tiles and a last one of pairs, with outputs left over; outputs left over beside pairs of pixels; wide tiles. */
+static cel_val conv1_strips(cel_graph *g, int n) {
+    return cel_conv2d(g, image(g, "x", n, 24, 7, 7),
+                      cel_graph_param(g, "weight", CEL_SHAPE(10, 24, 1, 1), CEL_INIT_KAIMING),
+                      (cel_conv2d_attr){1, 0, 1, 1});
+}
 static cel_val conv3_groups(cel_graph *g, int n) { return conv(g, n, 4, 12, 3, (cel_conv2d_attr){1, 1, 1, 2}); }
 static cel_val depthwise_wide(cel_graph *g, int n) {
     return cel_conv2d(g, image(g, "x", n, 3, 4, 12),

@@ -1,5 +1,5 @@
 /* conv2d and its gradients: any kernel, stride, padding, dilation and number of groups. A task is a group of 16 images; the padded
- * input is the worker's scratch. Dense 3x3 kernels of enough channels go through Winograd's filtering. */
+ * input, or a strip of it, is the worker's scratch. Dense 3x3 kernels of enough channels go through Winograd's filtering. */
 #include "engine/backend/cpu/conv3x3.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/op/attr.h"

@@ -51,7 +51,9 @@ enum { CEL_TILE_Q = 4, CEL_TILE_P = 4 };
 #else
 enum { CEL_TILE_Q = 4, CEL_TILE_P = 3 };
 #endif
-enum { CEL_TILE_ALONE = 8 }; /* pixels of a tile where there is one output channel, as in a depthwise convolution */
+enum {
+    CEL_TILE_ALONE = 8
+}; /* pixels of a tile of one channel, where there are fewer than Q, as in a depthwise convolution */
 
 #define CEL_CONV_TILE(name, q, p)                                                                                      \
     static __attribute__((noinline, unused)) void name(const cel_conv_job *j, const float *x, const float *w,          \
@@ -65,12 +67,12 @@ CEL_CONV_TILE(cel_conv_tile_alone, 1, CEL_TILE_ALONE)
 CEL_CONV_TILE(cel_conv_tile_one, 1, CEL_TILE_P)
 CEL_CONV_TILE(cel_conv_tile_last, 1, 1)
 
-/* Pixels of the next tile of a row with `left` of them. Two pairs do better than three and one. */
+/* Pixels of the next tile of a row with `left` of them. Where a tile has three, two pairs do better than three and one. */
 static inline int cel_conv_tile_width(const cel_conv_job *j, int left) {
-    if (j->n_co == 1 && left >= CEL_TILE_ALONE) return CEL_TILE_ALONE;
-    if (left >= CEL_TILE_P && left != CEL_TILE_P + 1) return CEL_TILE_P;
-    if (j->n_co < CEL_TILE_Q) return left >= CEL_TILE_P ? CEL_TILE_P : 1;
-    return left >= 2 ? 2 : 1;
+    bool few = j->n_co < CEL_TILE_Q;
+    if (few && left >= CEL_TILE_ALONE) return CEL_TILE_ALONE;
+    if (left >= CEL_TILE_P && (few || CEL_TILE_P > 3 || left != 4)) return CEL_TILE_P;
+    return left >= 2 && !few ? 2 : 1;
 }
 
 /* o[co][row][col] (+)= sum over ci and taps, of one group of images. */
@@ -105,8 +107,8 @@ static inline void cel_conv_run(const cel_conv_job *j, const float *x, const flo
 }
 
 /* A pointwise convolution of `pixels` that follow each other. Planes of most images are a power of two apart, so that the channels of a
- * pixel share few lines of a cache; where a vector register holds half of the lanes, and each line is asked for twice as often, it pays
- * to copy a strip of pixels before. strip: cel_pointwise_floats(j->n_ci). */
+ * pixel share few lines of a cache; where a vector register holds half of the lanes or less, and each line is asked for twice as often,
+ * it pays to copy a strip of pixels before. strip: cel_pointwise_floats(j->n_ci). */
 #if defined(CEL_ISA_AVX512)
 enum { CEL_STRIP_VECTORS = 0 };
 #else

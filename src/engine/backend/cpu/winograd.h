@@ -10,16 +10,17 @@
 #include "engine/backend/cpu/conv_core.h"
 
 enum {
-    CEL_WINO_TILES = 4,     /* of a forward block: neighbours in a row */
     CEL_WINO_FEW = 16,      /* input channels of a block of one tile */
     CEL_WINO_AHEAD = 4,     /* tiles */
     CEL_WINO_DW_TILES = 16, /* of a weight-gradient block */
     CEL_WINO_GAP = 16
 };
+/* What stays in registers: CEL_TILE_Q channels of neighbouring tiles of a forward block, and of a weight gradient output channels by
+ * four input channels. */
 #if defined(CEL_ISA_AVX512)
-enum { CEL_WINO_DW_Q = 4 }; /* output channels by four input channels of a weight gradient stay in registers */
+enum { CEL_WINO_TILES = 4, CEL_WINO_DW_Q = 4 };
 #else
-enum { CEL_WINO_DW_Q = 2 };
+enum { CEL_WINO_TILES = 2, CEL_WINO_DW_Q = 2 };
 #endif
 
 /* Are these loops faster than the direct ones, and do the sizes fit? */
@@ -32,9 +33,7 @@ static inline bool cel_wino_dw_pays(int n_ci, int n_co, int rows, int cols) {
 
 /* Output channels that a product keeps in registers. Few input channels: one tile at a time, so that its sixteen matrices stay in a
  * first-level cache, and twice the channels. Many: several tiles, which load less for a multiply-add. */
-static inline int cel_wino_width(int n_ci, int n_co) {
-    return CEL_TILE_Q == 4 && n_ci <= CEL_WINO_FEW && n_co % 8 == 0 ? 8 : CEL_TILE_Q;
-}
+static inline int cel_wino_width(int n_ci, int n_co) { return n_ci <= CEL_WINO_FEW && n_co % 8 == 0 ? 8 : CEL_TILE_Q; }
 
 /* ---- Weights: G g G^T, as [16][n_co/width][n_ci][width] ---- */
 
