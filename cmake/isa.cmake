@@ -8,9 +8,9 @@ function(cellar_add_isa_objects target)
     set(levels base)
   endif()
   # Kernels stay optimised in every build: an unoptimised vector kernel would make the tests of a dev build crawl. Under
-  # sanitizers -O3 runs no faster than -O2 and compiles a fifth longer. Clang, which
-  # takes minutes over each large kernel with UBSan, only builds the fuzz harnesses: those feed parsers, so -O1 without
-  # it will do (the dev build's tests run the kernels under UBSan).
+  # sanitizers -O3 runs no faster than -O2 and compiles the largest kernel a third longer. Clang, which takes minutes over
+  # each large kernel with UBSan, only builds the fuzz harnesses: those feed parsers, so -O1 without UBSan will do (the dev
+  # build's tests run the kernels under it).
   set(optimised -O3)
   if(CELLAR_FUZZ)
     set(optimised -O1)

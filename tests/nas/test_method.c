@@ -23,7 +23,7 @@ static void *default_conf(const cel_method *method) {
     return conf;
 }
 
-/* A number among the method's options; NULL if it has none of that name. */
+/* Where an option of the method lies in its conf; NULL if it has none of that name. */
 static void *option(const cel_method *method, void *conf, const char *name) {
     for (const cel_opt *o = method->opts; o && o->kind != CEL_OPT_END; o++)
         if (!strcmp(o->name, name)) return (char *)conf + o->offset;

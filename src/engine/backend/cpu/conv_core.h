@@ -51,9 +51,8 @@ enum { CEL_TILE_Q = 4, CEL_TILE_P = 4 };
 #else
 enum { CEL_TILE_Q = 4, CEL_TILE_P = 3 };
 #endif
-enum {
-    CEL_TILE_ALONE = 8
-}; /* pixels of a tile of one channel, where there are fewer than Q, as in a depthwise convolution */
+/* Pixels of a tile of one channel, where there are fewer than Q, as in a depthwise convolution. */
+enum { CEL_TILE_ALONE = 8 };
 
 #define CEL_CONV_TILE(name, q, p)                                                                                      \
     static __attribute__((noinline, unused)) void name(const cel_conv_job *j, const float *x, const float *w,          \
@@ -106,7 +105,7 @@ static inline void cel_conv_run(const cel_conv_job *j, const float *x, const flo
         }
 }
 
-/* A pointwise convolution of `pixels` that follow each other. Planes of most images are a power of two apart, so that the channels of a
+/* A pointwise convolution; pixels of x, and of o, follow each other. Planes of most images are a power of two apart, so that the channels of a
  * pixel share few lines of a cache; where a vector register holds half of the lanes or less, and each line is asked for twice as often,
  * it pays to copy a strip of pixels before. strip: cel_pointwise_floats(j->n_ci). */
 #if defined(CEL_ISA_AVX512)
